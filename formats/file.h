@@ -1,0 +1,40 @@
+/* Reading files: whole, or at an offset, with every shortfall reported. Inputs are opened read-only and never
+ * changed. */
+#ifndef MOEQ_FILE_H
+#define MOEQ_FILE_H
+
+#include "bytes.h"
+#include "status.h"
+
+struct moeq_file {
+    int fd;           /* -1 while closed */
+    uint64_t n_bytes; /* size when opened */
+    char *path;       /* owned */
+};
+
+/* Opens a regular file for reading. A missing file and a directory are MOEQ_IO. */
+enum moeq_status moeq_file_open(struct moeq_file *file, const char *path, struct moeq_error *err);
+void moeq_file_close(struct moeq_file *file);
+
+/* Reads exactly n bytes at `offset`; a file that ends earlier is MOEQ_DAMAGED. Safe from several threads. */
+enum moeq_status moeq_file_read(const struct moeq_file *file, uint64_t offset, void *dst, size_t n,
+                                struct moeq_error *err);
+
+/* Reads a whole file of at most max_bytes (more is MOEQ_DAMAGED) into *out. */
+enum moeq_status moeq_file_read_all(const char *path, size_t max_bytes, struct moeq_bytes *out,
+                                    struct moeq_error *err);
+
+/* "dir/name" on the heap; NULL and *err set where memory is out. */
+char *moeq_path_join(const char *dir, const char *name, struct moeq_error *err);
+
+/* The part of a path after its last slash. Borrowed. */
+const char *moeq_path_base(const char *path);
+
+bool moeq_path_exists(const char *path);
+bool moeq_path_is_dir(const char *path);
+
+/* True for a name that stays in its folder: not empty, no slash, no control character, not "." or "..". Names
+ * that come out of a file are turned into paths only after this. */
+bool moeq_name_is_plain(const char *name);
+
+#endif

@@ -1,0 +1,31 @@
+/* Hashes: XXH3-128 for segments of packages (fast, against accidents), SHA-256 for source files (what
+ * download tools leave behind, against anything). */
+#ifndef MOEQ_HASH_H
+#define MOEQ_HASH_H
+
+#include "status.h"
+
+struct moeq_hash {
+    uint8_t bytes[16]; /* canonical (big-endian) XXH3-128 */
+};
+
+#define MOEQ_HASH_HEX   33 /* 32 digits and a NUL */
+#define MOEQ_SHA256_HEX 65
+
+struct moeq_hash moeq_hash_bytes(const void *data, size_t n_bytes);
+bool moeq_hash_equal(struct moeq_hash a, struct moeq_hash b);
+void moeq_hash_hex(struct moeq_hash hash, char hex[MOEQ_HASH_HEX]);
+/* False where `hex` is not exactly 32 lower-case hexadecimal digits. */
+bool moeq_hash_parse(const char *hex, struct moeq_hash *out);
+
+/* XXH3-128 of bytes that come in pieces. */
+struct moeq_hasher;
+struct moeq_hasher *moeq_hasher_create(struct moeq_error *err);
+void moeq_hasher_update(struct moeq_hasher *hasher, const void *data, size_t n_bytes);
+struct moeq_hash moeq_hasher_finish(struct moeq_hasher *hasher); /* and starts afresh */
+void moeq_hasher_free(struct moeq_hasher *hasher);               /* NULL allowed */
+
+/* SHA-256 of a whole file, read front to back once, as lower-case hexadecimal. */
+enum moeq_status moeq_sha256_file(const char *path, char hex[MOEQ_SHA256_HEX], struct moeq_error *err);
+
+#endif

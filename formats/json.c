@@ -1,0 +1,169 @@
+#include "json.h"
+
+#include "bytes.h"
+#include "file.h"
+
+#include <math.h>
+
+json_t *moeq_json_parse(const void *data, size_t n, struct moeq_error *err)
+{
+    json_error_t problem;
+    json_t *value = json_loadb(data, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &problem);
+    if (!value) {
+        if (json_error_code(&problem) == json_error_out_of_memory)
+            moeq_fail_alloc(err, n);
+        else
+            moeq_fail(err, MOEQ_DAMAGED, "not valid JSON: %s", problem.text);
+        moeq_error_at(err, problem.position > 0 ? (uint64_t)problem.position : 0);
+    }
+    return value;
+}
+
+json_t *moeq_json_load(const char *path, size_t max_bytes, struct moeq_error *err)
+{
+    struct moeq_bytes text = {0};
+    if (moeq_file_read_all(path, max_bytes, &text, err))
+        return NULL;
+    json_t *value = moeq_json_parse(text.data, text.n_bytes, err);
+    if (value && !json_is_object(value)) {
+        moeq_fail(err, MOEQ_DAMAGED, "expected a JSON object at the top level");
+        json_decref(value);
+        value = NULL;
+    }
+    moeq_error_in_file(err, path);
+    moeq_bytes_free(&text);
+    return value;
+}
+
+static const json_t *member(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return value && !json_is_null(value) ? value : NULL;
+}
+
+static enum moeq_status missing(const char *key, struct moeq_error *err)
+{
+    return moeq_fail(err, MOEQ_DAMAGED, "the key \"%s\" is missing", key);
+}
+
+enum moeq_status moeq_json_value_uint(const json_t *value, const char *what, uint64_t max, uint64_t *out,
+                                      struct moeq_error *err)
+{
+    uint64_t number;
+    if (json_is_integer(value) && json_integer_value(value) >= 0) {
+        number = (uint64_t)json_integer_value(value);
+    } else if (json_is_real(value)) {
+        double real = json_real_value(value);
+        if (!(real >= 0 && real <= 9007199254740992.0) || real != floor(real))
+            return moeq_fail(err, MOEQ_DAMAGED, "\"%s\" must be a whole number, not %g", what, real);
+        number = (uint64_t)real;
+    } else {
+        return moeq_fail(err, MOEQ_DAMAGED, "\"%s\" must be a whole number of at least 0", what);
+    }
+    if (number > max)
+        return moeq_fail(err, MOEQ_DAMAGED, "\"%s\" is %llu, more than the limit of %llu", what,
+                         (unsigned long long)number, (unsigned long long)max);
+    *out = number;
+    return MOEQ_OK;
+}
+
+enum moeq_status moeq_json_uint(const json_t *object, const char *key, uint64_t max, uint64_t *out,
+                                struct moeq_error *err)
+{
+    const json_t *value = member(object, key);
+    return value ? moeq_json_value_uint(value, key, max, out, err) : missing(key, err);
+}
+
+enum moeq_status moeq_json_uint_or(const json_t *object, const char *key, uint64_t max, uint64_t fallback,
+                                   uint64_t *out, struct moeq_error *err)
+{
+    *out = fallback;
+    const json_t *value = member(object, key);
+    return value ? moeq_json_value_uint(value, key, max, out, err) : MOEQ_OK;
+}
+
+enum moeq_status moeq_json_real_or(const json_t *object, const char *key, double fallback, double *out,
+                                   struct moeq_error *err)
+{
+    *out = fallback;
+    const json_t *value = member(object, key);
+    if (!value)
+        return MOEQ_OK;
+    if (!json_is_number(value) || !isfinite(json_number_value(value)))
+        return moeq_fail(err, MOEQ_DAMAGED, "\"%s\" must be a finite number", key);
+    *out = json_number_value(value);
+    return MOEQ_OK;
+}
+
+enum moeq_status moeq_json_bool_or(const json_t *object, const char *key, bool fallback, bool *out,
+                                   struct moeq_error *err)
+{
+    *out = fallback;
+    const json_t *value = member(object, key);
+    if (!value)
+        return MOEQ_OK;
+    if (!json_is_boolean(value))
+        return moeq_fail(err, MOEQ_DAMAGED, "\"%s\" must be true or false", key);
+    *out = json_is_true(value);
+    return MOEQ_OK;
+}
+
+enum moeq_status moeq_json_string_or(const json_t *object, const char *key, const char *fallback,
+                                     const char **out, struct moeq_error *err)
+{
+    *out = fallback;
+    const json_t *value = member(object, key);
+    if (!value)
+        return MOEQ_OK;
+    if (!json_is_string(value))
+        return moeq_fail(err, MOEQ_DAMAGED, "\"%s\" must be a string", key);
+    *out = json_string_value(value);
+    return MOEQ_OK;
+}
+
+enum moeq_status moeq_json_string(const json_t *object, const char *key, const char **out,
+                                  struct moeq_error *err)
+{
+    return member(object, key) ? moeq_json_string_or(object, key, NULL, out, err) : missing(key, err);
+}
+
+static json_t *container_at(const json_t *object, const char *key, json_type type, struct moeq_error *err)
+{
+    json_t *value = json_object_get(object, key);
+    if (!value) {
+        missing(key, err);
+        return NULL;
+    }
+    if (json_typeof(value) != type) {
+        moeq_fail(err, MOEQ_DAMAGED, "\"%s\" must be %s", key,
+                  type == JSON_OBJECT ? "an object" : "an array");
+        return NULL;
+    }
+    return value;
+}
+
+json_t *moeq_json_object_at(const json_t *object, const char *key, struct moeq_error *err)
+{
+    return container_at(object, key, JSON_OBJECT, err);
+}
+
+json_t *moeq_json_array_at(const json_t *object, const char *key, struct moeq_error *err)
+{
+    return container_at(object, key, JSON_ARRAY, err);
+}
+
+char *moeq_json_text(const json_t *value, bool pretty)
+{
+    size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(17);
+    char *text = json_dumps(value, flags | (pretty ? JSON_INDENT(1) : JSON_COMPACT));
+    if (!text || !pretty)
+        return text;
+    size_t n = strlen(text);
+    char *with_newline = realloc(text, n + 2);
+    if (!with_newline) {
+        free(text);
+        return NULL;
+    }
+    memcpy(with_newline + n, "\n", 2);
+    return with_newline;
+}
