@@ -1,0 +1,140 @@
+#include "out.h"
+
+#include "file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum moeq_status moeq_out_dir_open(struct moeq_out_dir *dir, const char *path, struct moeq_error *err)
+{
+    enum moeq_status status = MOEQ_OK;
+    *dir = (struct moeq_out_dir){.fd = -1};
+    if (mkdir(path, 0777) != 0 && errno != EEXIST)
+        status = moeq_fail_errno(err, errno, "cannot create the output folder");
+    if (!status && !(dir->path = moeq_strdup(path, err)))
+        status = MOEQ_OVER_MEMORY;
+    if (!status && (dir->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        status = moeq_fail_errno(err, errno, "cannot open the output folder");
+    if (!status && flock(dir->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        status = moeq_fail(err, MOEQ_IO, "another process is writing here");
+        moeq_error_hint(err, "wait for it, or choose another output");
+    }
+    if (status) {
+        moeq_error_in_file(err, path);
+        moeq_out_dir_close(dir);
+    }
+    return status;
+}
+
+void moeq_out_dir_close(struct moeq_out_dir *dir)
+{
+    if (dir->path && dir->fd >= 0)
+        close(dir->fd);
+    free(dir->path);
+    *dir = (struct moeq_out_dir){.fd = -1};
+}
+
+/* Only the reservation of space may say no; a file system that cannot reserve is fine. */
+static enum moeq_status reserve(struct moeq_out *out, uint64_t n_bytes, struct moeq_error *err)
+{
+    if (n_bytes && fallocate(out->fd, 0, 0, (off_t)n_bytes) != 0 &&
+        (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
+        return moeq_fail_errno(err, errno, "no room for %llu bytes", (unsigned long long)n_bytes);
+    return MOEQ_OK;
+}
+
+enum moeq_status moeq_out_create(struct moeq_out *out, const struct moeq_out_dir *dir, const char *name,
+                                 uint64_t n_bytes, struct moeq_error *err)
+{
+    enum moeq_status status = MOEQ_OK;
+    *out = (struct moeq_out){.fd = -1, .dir_fd = dir->fd, .dir = dir->path};
+    size_t n = strlen(name) + sizeof ".part";
+    out->name = moeq_strdup(name, err);
+    out->temp = out->name ? moeq_calloc(n, 1, err) : NULL;
+    if (!out->temp) {
+        moeq_out_abandon(out);
+        return MOEQ_OVER_MEMORY;
+    }
+    snprintf(out->temp, n, "%s.part", name);
+    out->fd = openat(dir->fd, out->temp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    status = out->fd < 0 ? moeq_fail_errno(err, errno, "cannot create") : reserve(out, n_bytes, err);
+    if (status) {
+        moeq_error_in_file(err, out->name);
+        moeq_out_abandon(out);
+    }
+    return status;
+}
+
+enum moeq_status moeq_out_write(struct moeq_out *out, const void *data, size_t n_bytes,
+                                struct moeq_error *err)
+{
+    const uint8_t *from = data;
+    while (n_bytes) {
+        ssize_t n = write(out->fd, from, n_bytes < (1u << 30) ? n_bytes : (1u << 30));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            moeq_fail_errno(err, n < 0 ? errno : EIO, "cannot write");
+            moeq_error_in_file(err, out->name);
+            moeq_error_at(err, out->n_written);
+            return MOEQ_IO;
+        }
+        from += n;
+        out->n_written += (uint64_t)n;
+        n_bytes -= (size_t)n;
+    }
+    return MOEQ_OK;
+}
+
+static enum moeq_status make_durable(struct moeq_out *out, moeq_out_check *check, void *context,
+                                     struct moeq_error *err)
+{
+    if (ftruncate(out->fd, (off_t)out->n_written) != 0 || fsync(out->fd) != 0)
+        return moeq_fail_errno(err, errno, "cannot make the file durable");
+    int fd = out->fd;
+    out->fd = -1;
+    if (close(fd) != 0)
+        return moeq_fail_errno(err, errno, "cannot close");
+    if (check) {
+        char *path = moeq_path_join(out->dir, out->temp, err);
+        enum moeq_status status = path ? check(context, path, err) : MOEQ_OVER_MEMORY;
+        free(path);
+        if (status)
+            return status;
+    }
+    if (renameat(out->dir_fd, out->temp, out->dir_fd, out->name) != 0)
+        return moeq_fail_errno(err, errno, "cannot rename %s to its final name", out->temp);
+    free(out->temp);
+    out->temp = NULL;
+    if (fsync(out->dir_fd) != 0)
+        return moeq_fail_errno(err, errno, "cannot make the folder durable");
+    return MOEQ_OK;
+}
+
+enum moeq_status moeq_out_finish(struct moeq_out *out, moeq_out_check *check, void *context,
+                                 struct moeq_error *err)
+{
+    enum moeq_status status = make_durable(out, check, context, err);
+    if (status)
+        moeq_error_in_file(err, out->name);
+    moeq_out_abandon(out);
+    return status;
+}
+
+void moeq_out_abandon(struct moeq_out *out)
+{
+    if (out->name) {
+        if (out->fd >= 0)
+            close(out->fd);
+        if (out->temp)
+            unlinkat(out->dir_fd, out->temp, 0);
+    }
+    free(out->name);
+    free(out->temp);
+    *out = (struct moeq_out){.fd = -1};
+}

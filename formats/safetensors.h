@@ -1,0 +1,56 @@
+/* safetensors headers, read strictly.
+ *
+ * Format (huggingface/safetensors README, "Format"): u64 little-endian N, N bytes of JSON, data. The tensors'
+ * ranges must tile the data exactly: no hole, no overlap, nothing behind the last. We also reject what the
+ * README forbids but the reference reader lets pass: duplicate names and duplicate metadata keys, unknown
+ * fields, leading white space. Data need not be aligned. Names are free text: never turn one into a path. */
+#ifndef MOEQ_SAFETENSORS_H
+#define MOEQ_SAFETENSORS_H
+
+#include "dtype.h"
+#include "file.h"
+#include "json.h"
+
+#define MOEQ_SAFETENSORS_MAX_HEADER 100000000u /* bytes of JSON; the reference reader's limit */
+
+struct moeq_tensor {
+    const char *name; /* owned by the header */
+    enum moeq_dtype dtype;
+    size_t n_dims;
+    const uint64_t *shape; /* [n_dims] */
+    uint64_t offset;       /* bytes from the start of the file */
+    uint64_t n_bytes;
+};
+
+struct moeq_safetensors {
+    struct moeq_tensor *tensors; /* in file order: by offset */
+    size_t n_tensors;
+    uint64_t data_offset; /* 8 + N */
+    uint64_t n_bytes;     /* of the whole file */
+    json_t *json;         /* the header; names are borrowed from it */
+    uint64_t *shapes;
+};
+
+/* Parses a header. `head` holds the first n_head bytes of a file of n_file bytes, at least 8 + N of them
+ * where the file has so many. On failure nothing needs to be freed. */
+enum moeq_status moeq_safetensors_parse(struct moeq_safetensors *st, const uint8_t *head, size_t n_head,
+                                        uint64_t n_file, struct moeq_error *err);
+
+/* Reads and parses the header of an open file. */
+enum moeq_status moeq_safetensors_read(struct moeq_safetensors *st, const struct moeq_file *file,
+                                       struct moeq_error *err);
+void moeq_safetensors_free(struct moeq_safetensors *st);
+
+/* The value of a __metadata__ key, or NULL. Borrowed. */
+const char *moeq_safetensors_metadata(const struct moeq_safetensors *st, const char *key);
+
+/* Elements of a shape (1 for a scalar); false on overflow. */
+bool moeq_shape_elements(const uint64_t *shape, size_t n_dims, uint64_t *out);
+
+/* Builds the first 8 + N bytes of a file that holds `tensors` in this order without holes, padded with spaces
+ * so that the data start at a multiple of 64. Only name, dtype, shape and n_bytes are read; offset is set.
+ * `metadata` is an object of strings or NULL. */
+enum moeq_status moeq_safetensors_build(struct moeq_tensor *tensors, size_t n_tensors, const json_t *metadata,
+                                        struct moeq_bytes *head, struct moeq_error *err);
+
+#endif
