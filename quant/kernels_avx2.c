@@ -1,0 +1,4 @@
+#define KERNELS_NAME  "avx2"
+#define KERNELS_TABLE moeq_kernels_avx2
+#include "kernels_table.h"
+#include "kernels.inc"

@@ -1,0 +1,123 @@
+#include "level.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+const struct moeq_level *const moeq_levels[] = {
+    &moeq_level_f32,  &moeq_level_f16,  &moeq_level_bf16, &moeq_level_fp8,
+    &moeq_level_int8, &moeq_level_int4, &moeq_level_raw,  NULL,
+};
+
+static const uint32_t groups[] = {32, 64, 128};
+
+static bool size_raw(const struct moeq_format *format, uint64_t rows, uint64_t cols, uint64_t *n_bytes)
+{
+    uint64_t n;
+    if (!moeq_mul(rows, cols, &n) || !moeq_mul(n, moeq_dtype_bits(format->dtype), &n))
+        return false;
+    *n_bytes = n / 8;
+    return true;
+}
+
+const struct moeq_level moeq_level_raw = {.name = "raw", .dtype = MOEQ_U8, .size = size_raw};
+
+static enum moeq_status unknown_format(const char *text, struct moeq_error *err)
+{
+    moeq_fail(err, MOEQ_USAGE, "\"%s\" is not a level", text);
+    moeq_error_hint(err,
+                    "levels: f32, bf16, fp8, int8, int4; integers with -g32, -g64 or -g128, int4 also -asym");
+    return MOEQ_USAGE;
+}
+
+static bool take_suffix(const char *suffix, struct moeq_format *format)
+{
+    if (strcmp(suffix, "asym") == 0)
+        return format->asymmetric = format->level->may_be_asymmetric;
+    if (strcmp(suffix, "sym") == 0) {
+        format->asymmetric = false;
+        return true;
+    }
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "g%u", groups[i]);
+        if (strcmp(suffix, name) == 0) {
+            format->group = groups[i];
+            return format->level->grouped;
+        }
+    }
+    return false;
+}
+
+enum moeq_status moeq_format_parse(const char *text, struct moeq_format defaults, struct moeq_format *out,
+                                   struct moeq_error *err)
+{
+    char copy[MOEQ_FORMAT_BYTES];
+    if (strlen(text) >= sizeof copy)
+        return unknown_format(text, err);
+    strcpy(copy, text);
+    char *rest = NULL;
+    const char *name = strtok_r(copy, "-", &rest);
+    *out = (struct moeq_format){0};
+    for (size_t i = 0; name && moeq_levels[i]; i++)
+        if (strcmp(name, moeq_levels[i]->name) == 0 && moeq_levels[i]->decode)
+            out->level = moeq_levels[i];
+    if (!out->level)
+        return unknown_format(text, err);
+    out->dtype = out->level->dtype;
+    out->group = out->level->grouped ? defaults.group : 0;
+    out->asymmetric = out->level->may_be_asymmetric && defaults.asymmetric;
+    for (const char *suffix; (suffix = strtok_r(NULL, "-", &rest));)
+        if (!take_suffix(suffix, out))
+            return unknown_format(text, err);
+    return MOEQ_OK;
+}
+
+const char *moeq_format_text(struct moeq_format format, char text[MOEQ_FORMAT_BYTES])
+{
+    if (format.level->grouped)
+        snprintf(text, MOEQ_FORMAT_BYTES, "%s-g%u%s", format.level->name, format.group,
+                 format.asymmetric ? "-asym" : "");
+    else
+        snprintf(text, MOEQ_FORMAT_BYTES, "%s", format.level->name);
+    return text;
+}
+
+bool moeq_format_equal(struct moeq_format a, struct moeq_format b)
+{
+    return a.level == b.level && a.group == b.group && a.asymmetric == b.asymmetric && a.dtype == b.dtype;
+}
+
+struct moeq_format moeq_format_of_dtype(enum moeq_dtype dtype)
+{
+    const struct moeq_level *level = dtype == MOEQ_F32    ? &moeq_level_f32
+                                     : dtype == MOEQ_F16  ? &moeq_level_f16
+                                     : dtype == MOEQ_BF16 ? &moeq_level_bf16
+                                                          : &moeq_level_raw;
+    return (struct moeq_format){.level = level, .dtype = dtype};
+}
+
+enum moeq_status moeq_packed_size(struct moeq_format format, uint64_t rows, uint64_t cols, uint64_t *n_bytes,
+                                  uint64_t *n_padded, struct moeq_error *err)
+{
+    if (!format.level->size(&format, rows, cols, n_bytes) || *n_bytes > INT64_MAX - MOEQ_PACKED_ALIGNMENT)
+        return moeq_fail(err, MOEQ_DAMAGED, "a matrix of %llu x %llu is too large", (unsigned long long)rows,
+                         (unsigned long long)cols);
+    *n_padded = moeq_round_up(*n_bytes, MOEQ_PACKED_ALIGNMENT);
+    return MOEQ_OK;
+}
+
+enum moeq_status moeq_check_finite(const float *w, uint64_t n_rows, uint64_t cols, uint64_t row,
+                                   struct moeq_error *err)
+{
+    for (uint64_t r = 0; r < n_rows; r++)
+        for (uint64_t c = 0; c < cols; c++)
+            if (!isfinite(w[r * cols + c])) {
+                moeq_fail(err, MOEQ_DAMAGED, "the weight at row %llu, column %llu is not a finite number",
+                          (unsigned long long)(row + r), (unsigned long long)c);
+                moeq_error_hint(err, "the download is damaged, or keep this tensor at its own level");
+                return MOEQ_DAMAGED;
+            }
+    return MOEQ_OK;
+}

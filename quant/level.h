@@ -1,0 +1,97 @@
+/* Levels: how the numbers of a matrix are stored. A level is a row of one table; a format is a level with its
+ * parameters, written "int4-g64", "int4-g64-asym", "fp8", "bf16".
+ *
+ * A matrix is [rows, cols] = [output features, input features], row-major. Its packed bytes are, in this
+ * order, each plane starting where the one before ends, padded with zeros at the end to a multiple of 64
+ * bytes:
+ *
+ *   f32, f16, bf16   the values, little-endian
+ *   fp8              E4M3 codes [rows, cols]; zeros up to a multiple of 4; float32 scales
+ *                    [ceil(rows/128), ceil(cols/128)]; value = code * scale. This is an FP8 release's own
+ *                    weight and weight_scale_inv, so such a source is copied bit for bit.
+ *   int8, int4       codes, each row a bit stream of its own: element e occupies bits [e*B, e*B+B), least
+ *                    significant first, padded to whole bytes; zeros up to a multiple of 2; BF16 scales
+ *                    [rows, groups], groups = ceil(cols/group).
+ *                    Symmetric: value = (code - 2^(B-1)) * scale; the scale may be negative.
+ *                    Asymmetric (int4): value = (code - zero) * scale, then zero points, 4 bits each, rows
+ * padded to whole bytes. raw              bytes of a tensor that is not a floating-point matrix; cannot be
+ * decoded
+ *
+ * Any number of columns is exact: the last group or block is simply shorter. */
+#ifndef MOEQ_LEVEL_H
+#define MOEQ_LEVEL_H
+
+#include "bytes.h"
+#include "dtype.h"
+
+struct moeq_level;
+
+struct moeq_format {
+    const struct moeq_level *level;
+    uint32_t group; /* elements of a row that share a scale; 0 where the level has no groups */
+    bool asymmetric;
+    enum moeq_dtype dtype; /* of a raw tensor; for the float levels their own */
+};
+
+#define MOEQ_PACKED_ALIGNMENT 64
+#define MOEQ_ROWS_PER_PIECE                                                                                  \
+    128                      /* rows that are encoded together: a multiple of every level's block of rows */
+#define MOEQ_FORMAT_BYTES 32 /* room for a format's text */
+
+/* A packed matrix. `data` is borrowed. */
+struct moeq_matrix {
+    struct moeq_format format;
+    uint64_t rows, cols;
+    const uint8_t *data;
+    uint64_t n_bytes;
+};
+
+struct moeq_level {
+    const char *name;
+    unsigned bits; /* of one code */
+    enum moeq_dtype dtype;
+    bool grouped, may_be_asymmetric;
+    bool lossy; /* encoding may change values of a source of higher precision */
+    /* Bytes of all planes without the final padding; false on overflow. */
+    bool (*size)(const struct moeq_format *format, uint64_t rows, uint64_t cols, uint64_t *n_bytes);
+    /* Decodes elements [col, col + n) of a row; col is a multiple of 128. NULL: cannot be decoded. */
+    void (*decode)(const struct moeq_matrix *matrix, uint64_t row, uint64_t col, uint64_t n, float *out);
+    /* Encodes rows [row, row + n_rows) from w [n_rows, cols]; row is a multiple of MOEQ_ROWS_PER_PIECE,
+     * n_rows at most that. packed is the whole matrix, zeroed before the first call; different pieces may be
+     * encoded by different threads. A value that is not finite is MOEQ_DAMAGED. NULL: cannot be encoded. */
+    enum moeq_status (*encode)(const struct moeq_format *format, uint64_t rows, uint64_t cols, uint64_t row,
+                               uint64_t n_rows, const float *w, uint8_t *packed, struct moeq_error *err);
+};
+
+/* The table, ending with a NULL name. */
+extern const struct moeq_level *const moeq_levels[];
+
+extern const struct moeq_level moeq_level_f32, moeq_level_f16, moeq_level_bf16, moeq_level_fp8,
+    moeq_level_int8, moeq_level_int4, moeq_level_raw;
+
+/* Parses "int4-g64-asym"; a part that is not given comes from `defaults` (group, asymmetric). MOEQ_USAGE
+ * names the levels and groups there are. */
+enum moeq_status moeq_format_parse(const char *text, struct moeq_format defaults, struct moeq_format *out,
+                                   struct moeq_error *err);
+const char *moeq_format_text(struct moeq_format format, char text[MOEQ_FORMAT_BYTES]);
+bool moeq_format_equal(struct moeq_format a, struct moeq_format b);
+
+/* The float level that holds a dtype as it is, or raw. */
+struct moeq_format moeq_format_of_dtype(enum moeq_dtype dtype);
+
+/* Packed bytes of a matrix, without and with the padding to 64. MOEQ_DAMAGED where 63 bits do not suffice. */
+enum moeq_status moeq_packed_size(struct moeq_format format, uint64_t rows, uint64_t cols, uint64_t *n_bytes,
+                                  uint64_t *n_padded, struct moeq_error *err);
+
+/* Decodes n elements of a row from column `col` (a multiple of 128). */
+static inline void moeq_decode(const struct moeq_matrix *matrix, uint64_t row, uint64_t col, uint64_t n,
+                               float *out)
+{
+    matrix->format.level->decode(matrix, row, col, n, out);
+}
+
+/* MOEQ_DAMAGED naming the first value of a row-major piece that is not finite; for the encoders. */
+enum moeq_status moeq_check_finite(const float *w, uint64_t n_rows, uint64_t cols, uint64_t row,
+                                   struct moeq_error *err);
+
+#endif

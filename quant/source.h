@@ -1,0 +1,58 @@
+/* One view of a model's weights, whether a released checkpoint or a moeq package: a list of named weights,
+ * each with shape and format, that can be loaded as packed matrices.
+ *
+ * An FP8 weight and its weight_scale_inv, wherever they lie, are one weight of format fp8; BF16, F16 and F32
+ * tensors are weights of that format; anything else is raw. So a lossless conversion is a copy of packed
+ * bytes, and the runtime computes from either alike. What is read from a package is checked against its
+ * hashes. */
+#ifndef MOEQ_SOURCE_H
+#define MOEQ_SOURCE_H
+
+#include "checkpoint.h"
+#include "config.h"
+#include "level.h"
+#include "names.h"
+#include "package.h"
+
+struct moeq_weight {
+    const char *name;
+    struct moeq_name id;
+    struct moeq_format format;
+    size_t n_dims;
+    const uint64_t *shape; /* [n_dims]; owned by the source */
+    uint64_t rows, cols;   /* the last dimension is cols, the others together rows; a scalar is 1 x 1 */
+    uint64_t n_bytes;      /* packed, without padding */
+    uint64_t n_padded;     /* packed, a multiple of 64 */
+    size_t place;          /* private: index into the tables of the checkpoint or package */
+    size_t scale_place;    /* private: of the scale; SIZE_MAX: none */
+};
+
+struct moeq_source {
+    bool is_package;
+    struct moeq_checkpoint checkpoint;
+    struct moeq_package package;
+    struct moeq_config config;
+    char *path;
+    struct moeq_weight *weights; /* by name */
+    size_t n_weights;
+};
+
+/* Opens a checkpoint folder or a package; reads headers, config.json and, of a package, checks all hashes but
+ * those of the segments. The architecture must be one that config.h knows. On failure nothing to close. */
+enum moeq_status moeq_source_open(struct moeq_source *source, const char *path, struct moeq_error *err);
+void moeq_source_close(struct moeq_source *source);
+
+const struct moeq_weight *moeq_source_find(const struct moeq_source *source, const char *name);
+
+/* Loads n weights into one buffer and describes them in matrices[n]; the matrices live as long as the buffer
+ * is not resized. Weights of one segment that follow each other are read at once and hashed once. Thread-safe
+ * for different buffers. */
+enum moeq_status moeq_source_load(const struct moeq_source *source, const struct moeq_weight *const *weights,
+                                  size_t n, struct moeq_bytes *buffer, struct moeq_matrix *matrices,
+                                  struct moeq_error *err);
+
+/* Bytes that moeq_source_load needs in its buffer for these weights. */
+uint64_t moeq_source_load_bytes(const struct moeq_source *source, const struct moeq_weight *const *weights,
+                                size_t n);
+
+#endif
