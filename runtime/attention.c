@@ -1,0 +1,277 @@
+/* Multi-head latent attention in its expanded form (DeepSeek-V2, arXiv 2405.04434, section 2.1): keys and
+ * values are restored from the latent vector for every token, and each window is ordinary causal attention.
+ */
+#include "layer.h"
+#include "model.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* Activations of a chunk of tokens; every array is [chunk, its width]. */
+struct attention_work {
+    float *input;  /* hidden: normed; later the output of o_proj */
+    float *latent; /* q_rank */
+    float *q;      /* n_heads * (qk_nope + qk_rope) */
+    float *kv_a;   /* kv_rank + qk_rope */
+    float *c_kv;   /* kv_rank: normed latent */
+    float *kv;     /* n_heads * (qk_nope + v_width) */
+    float *heads;  /* n_heads * v_width */
+};
+
+struct attention {
+    struct moeq_run *run;
+    struct moeq_matrix q, q_b, kv_a, kv_b, o; /* q is q_a where q_rank > 0 */
+    float *norm, *q_norm, *kv_norm;
+    struct attention_work work;
+    uint64_t q_width, kv_width, v_width; /* floats a token */
+    uint64_t n_chunk;                    /* tokens of the current chunk */
+    float *hidden;                       /* of the current chunk */
+};
+
+static enum moeq_status load_matrices(struct attention *a, int layer, struct moeq_error *err)
+{
+    const struct moeq_source *s = a->run->source;
+    const bool low_rank = a->run->config->q_rank > 0;
+    const struct moeq_weight *weights[5];
+    struct moeq_matrix loaded[5];
+    size_t n = 0;
+    weights[n++] = moeq_model_weight(s, low_rank ? MOEQ_PART_Q_A : MOEQ_PART_Q, layer, -1);
+    if (low_rank)
+        weights[n++] = moeq_model_weight(s, MOEQ_PART_Q_B, layer, -1);
+    weights[n++] = moeq_model_weight(s, MOEQ_PART_KV_A, layer, -1);
+    weights[n++] = moeq_model_weight(s, MOEQ_PART_KV_B, layer, -1);
+    weights[n++] = moeq_model_weight(s, MOEQ_PART_O, layer, -1);
+    enum moeq_status status = moeq_source_load(s, weights, n, &a->run->packed, loaded, err);
+    if (status)
+        return status;
+    a->q = loaded[0];
+    if (low_rank)
+        a->q_b = loaded[1];
+    a->kv_a = loaded[n - 3];
+    a->kv_b = loaded[n - 2];
+    a->o = loaded[n - 1];
+    status = moeq_model_vector(s, MOEQ_PART_ATTENTION_NORM, layer, &a->norm, err);
+    if (!status)
+        status = moeq_model_vector(s, MOEQ_PART_KV_A_NORM, layer, &a->kv_norm, err);
+    if (!status && low_rank)
+        status = moeq_model_vector(s, MOEQ_PART_Q_A_NORM, layer, &a->q_norm, err);
+    return status;
+}
+
+static uint64_t floats_per_token(const struct moeq_config *c)
+{
+    const uint64_t heads = c->n_heads;
+    return (uint64_t)c->hidden + c->q_rank + heads * (c->qk_nope + c->qk_rope) + c->kv_rank + c->qk_rope +
+           c->kv_rank + heads * (c->qk_nope + c->v_width) + heads * c->v_width;
+}
+
+static void place_work(struct attention *a, float *base)
+{
+    const struct moeq_config *c = a->run->config;
+    const uint64_t n = a->run->chunk;
+    struct attention_work *w = &a->work;
+    w->input = base;
+    w->latent = w->input + n * c->hidden;
+    w->q = w->latent + n * c->q_rank;
+    w->kv_a = w->q + n * a->q_width;
+    w->c_kv = w->kv_a + n * (c->kv_rank + c->qk_rope);
+    w->kv = w->c_kv + n * c->kv_rank;
+    w->heads = w->kv + n * a->kv_width;
+}
+
+static enum moeq_status norm_input(void *context, unsigned worker, uint64_t begin, uint64_t end,
+                                   struct moeq_error *err)
+{
+    const struct attention *a = context;
+    const struct moeq_config *c = a->run->config;
+    (void)worker;
+    (void)err;
+    for (uint64_t t = begin; t < end; t++)
+        moeq_rms_norm(a->hidden + t * c->hidden, a->norm, c->hidden, c->norm_eps,
+                      a->work.input + t * c->hidden);
+    return MOEQ_OK;
+}
+
+static enum moeq_status norm_latents(void *context, unsigned worker, uint64_t begin, uint64_t end,
+                                     struct moeq_error *err)
+{
+    const struct attention *a = context;
+    const struct moeq_config *c = a->run->config;
+    (void)worker;
+    (void)err;
+    for (uint64_t t = begin; t < end; t++) {
+        float *latent = a->work.latent + t * c->q_rank;
+        if (c->q_rank)
+            moeq_rms_norm(latent, a->q_norm, c->q_rank, c->latent_norm_eps, latent);
+        moeq_rms_norm(a->work.kv_a + t * (c->kv_rank + c->qk_rope), a->kv_norm, c->kv_rank,
+                      c->latent_norm_eps, a->work.c_kv + t * c->kv_rank);
+    }
+    return MOEQ_OK;
+}
+
+/* Positions count from the start of each window. */
+static enum moeq_status rotate(void *context, unsigned worker, uint64_t begin, uint64_t end,
+                               struct moeq_error *err)
+{
+    const struct attention *a = context;
+    const struct moeq_config *c = a->run->config;
+    (void)worker;
+    (void)err;
+    for (uint64_t t = begin; t < end; t++) {
+        uint32_t position = (uint32_t)(t % a->run->context);
+        float *q = a->work.q + t * a->q_width;
+        for (uint32_t h = 0; h < c->n_heads; h++)
+            moeq_rope_apply(&a->run->rope, position, q + h * (c->qk_nope + c->qk_rope) + c->qk_nope);
+        moeq_rope_apply(&a->run->rope, position, a->work.kv_a + t * (c->kv_rank + c->qk_rope) + c->kv_rank);
+    }
+    return MOEQ_OK;
+}
+
+/* Scores of one query against keys 0 … n-1, made into probabilities. keys is [qk width, context]. */
+static void score_query(const float *q, const float *keys, uint64_t width, uint64_t context, uint64_t n,
+                        float scale, float *p)
+{
+    memset(p, 0, n * sizeof *p);
+    for (uint64_t i = 0; i < width; i++) {
+        const float *k = keys + i * context;
+        for (uint64_t s = 0; s < n; s++)
+            p[s] += q[i] * k[s];
+    }
+    float largest = -INFINITY, sum = 0;
+    for (uint64_t s = 0; s < n; s++) {
+        p[s] *= scale;
+        largest = p[s] > largest ? p[s] : largest;
+    }
+    for (uint64_t s = 0; s < n; s++)
+        sum += p[s] = expf(p[s] - largest);
+    for (uint64_t s = 0; s < n; s++)
+        p[s] /= sum;
+}
+
+/* One head of one window. scratch holds the transposed keys [qk width, context] and the probabilities
+ * [context]. */
+static void attend(const struct attention *a, uint64_t window, uint64_t head, float *scratch)
+{
+    const struct moeq_config *c = a->run->config;
+    const uint64_t n = a->run->context, width = c->qk_nope + c->qk_rope, kv_head = c->qk_nope + c->v_width;
+    const float *kv = a->work.kv + window * n * a->kv_width + head * kv_head;
+    const float *k_rope = a->work.kv_a + window * n * (c->kv_rank + c->qk_rope) + c->kv_rank;
+    float *keys = scratch, *p = scratch + width * n;
+    for (uint64_t s = 0; s < n; s++) {
+        for (uint64_t i = 0; i < c->qk_nope; i++)
+            keys[i * n + s] = kv[s * a->kv_width + i];
+        for (uint64_t i = 0; i < c->qk_rope; i++)
+            keys[(c->qk_nope + i) * n + s] = k_rope[s * (c->kv_rank + c->qk_rope) + i];
+    }
+    for (uint64_t t = 0; t < n; t++) {
+        const float *q = a->work.q + (window * n + t) * a->q_width + head * width;
+        float *out = a->work.heads + (window * n + t) * a->v_width + head * c->v_width;
+        score_query(q, keys, width, n, t + 1, a->run->attention_scale, p);
+        memset(out, 0, c->v_width * sizeof *out);
+        for (uint64_t s = 0; s <= t; s++)
+            for (uint64_t i = 0; i < c->v_width; i++)
+                out[i] += p[s] * kv[s * a->kv_width + c->qk_nope + i];
+    }
+}
+
+static enum moeq_status attend_heads(void *context, unsigned worker, uint64_t begin, uint64_t end,
+                                     struct moeq_error *err)
+{
+    const struct attention *a = context;
+    const struct moeq_config *c = a->run->config;
+    struct moeq_bytes *bytes = &a->run->scratch.workers[worker];
+    enum moeq_status status = moeq_bytes_resize(
+        bytes, (size_t)(a->run->context * (c->qk_nope + c->qk_rope + 1) * sizeof(float)), err);
+    for (uint64_t i = begin; !status && i < end; i++)
+        attend(a, i / c->n_heads, i % c->n_heads, (float *)(void *)bytes->data);
+    return status;
+}
+
+static enum moeq_status add_output(void *context, unsigned worker, uint64_t begin, uint64_t end,
+                                   struct moeq_error *err)
+{
+    const struct attention *a = context;
+    const uint64_t width = a->run->config->hidden;
+    (void)worker;
+    (void)err;
+    for (uint64_t i = begin * width; i < end * width; i++)
+        a->hidden[i] += a->work.input[i];
+    return MOEQ_OK;
+}
+
+#define TOKEN_GRAIN 16
+
+static enum moeq_status attend_chunk(struct attention *a, struct moeq_error *err)
+{
+    struct moeq_run *run = a->run;
+    const struct moeq_config *c = run->config;
+    const struct attention_work *w = &a->work;
+    const uint64_t n = a->n_chunk, kv_a_width = c->kv_rank + c->qk_rope;
+    enum moeq_status status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, norm_input, a, err);
+#define MULTIPLY(matrix, from, from_width, to, to_width)                                                     \
+    if (!status)                                                                                             \
+    status = moeq_matmul(run->pool, &run->scratch, &(matrix), (from), (from_width), n, (to), (to_width), err)
+    MULTIPLY(a->q, w->input, c->hidden, c->q_rank ? w->latent : w->q, c->q_rank ? c->q_rank : a->q_width);
+    MULTIPLY(a->kv_a, w->input, c->hidden, w->kv_a, kv_a_width);
+    if (!status)
+        status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, norm_latents, a, err);
+    if (c->q_rank)
+        MULTIPLY(a->q_b, w->latent, c->q_rank, w->q, a->q_width);
+    MULTIPLY(a->kv_b, w->c_kv, c->kv_rank, w->kv, a->kv_width);
+    if (!status)
+        status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, rotate, a, err);
+    if (!status)
+        status = moeq_pool_for(run->pool, n / run->context * c->n_heads, 1, attend_heads, a, err);
+    MULTIPLY(a->o, w->heads, a->v_width, w->input, c->hidden);
+#undef MULTIPLY
+    if (!status)
+        status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, add_output, a, err);
+    return status;
+}
+
+enum moeq_status moeq_layer_attention(struct moeq_run *run, int layer, struct moeq_error *err)
+{
+    const struct moeq_config *c = run->config;
+    struct attention a = {.run = run};
+    a.q_width = (uint64_t)c->n_heads * (c->qk_nope + c->qk_rope);
+    a.kv_width = (uint64_t)c->n_heads * (c->qk_nope + c->v_width);
+    a.v_width = (uint64_t)c->n_heads * c->v_width;
+    enum moeq_status status = load_matrices(&a, layer, err);
+    if (!status)
+        status = moeq_bytes_resize(&run->work, (size_t)moeq_layer_work_bytes(c, run->chunk), err);
+    if (!status)
+        place_work(&a, (float *)(void *)run->work.data);
+    for (uint64_t t = 0; !status && t < run->n_tokens; t += run->chunk) {
+        a.n_chunk = run->n_tokens - t < run->chunk ? run->n_tokens - t : run->chunk;
+        a.hidden = run->hidden + t * c->hidden;
+        status = attend_chunk(&a, err);
+    }
+    free(a.norm);
+    free(a.q_norm);
+    free(a.kv_norm);
+    return status;
+}
+
+uint64_t moeq_ffn_width(const struct moeq_config *config)
+{
+    uint64_t shared = (uint64_t)config->n_shared * config->expert_width, width = config->dense_width;
+    width = shared > width ? shared : width;
+    return config->expert_width > width ? config->expert_width : width;
+}
+
+uint64_t moeq_layer_work_bytes(const struct moeq_config *config, uint64_t chunk)
+{
+    uint64_t attention = floats_per_token(config);
+    uint64_t ffn = 2 * (uint64_t)config->hidden + 2 * moeq_ffn_width(config) + config->n_experts;
+    return (attention > ffn ? attention : ffn) * chunk * sizeof(float);
+}
+
+void moeq_rms_norm(const float *x, const float *gain, uint64_t n, double eps, float *out)
+{
+    double sum = 0;
+    for (uint64_t i = 0; i < n; i++)
+        sum += (double)x[i] * x[i];
+    const float factor = (float)(1 / sqrt(sum / (double)n + eps));
+    for (uint64_t i = 0; i < n; i++)
+        out[i] = gain[i] * (x[i] * factor);
+}

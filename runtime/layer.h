@@ -1,0 +1,42 @@
+/* The two halves of a decoder layer over many tokens at once. Both add to the hidden states in place:
+ *   x += attention(rms_norm(x));  x += ffn(rms_norm(x)).
+ * Weights are loaded when needed and released before the next: attention as a whole, experts one by one, each
+ * read once whatever the number of tokens, and not at all where no token goes to it. */
+#ifndef MOEQ_LAYER_H
+#define MOEQ_LAYER_H
+
+#include "matmul.h"
+#include "rope.h"
+#include "source.h"
+
+/* What the layers of a sweep share. */
+struct moeq_run {
+    const struct moeq_source *source;
+    const struct moeq_config *config; /* of the source */
+    struct moeq_pool *pool;
+    struct moeq_scratch scratch;
+    struct moeq_rope rope;
+    float attention_scale;
+    uint64_t n_tokens, context; /* n_tokens is a multiple of context: windows that do not see each other */
+    uint64_t chunk;             /* tokens that a matrix is multiplied by at once: a multiple of context */
+    float *hidden;              /* [n_tokens, hidden]: the residual stream */
+    float *normed;              /* [n_tokens, hidden]: input of the experts */
+    int32_t *experts;           /* [n_tokens, top_k], ascending; of the last MoE layer */
+    float *weights;             /* [n_tokens, top_k] */
+    struct moeq_bytes packed;   /* the weights that are loaded now */
+    struct moeq_bytes work;     /* activations */
+};
+
+enum moeq_status moeq_layer_attention(struct moeq_run *run, int layer, struct moeq_error *err);
+enum moeq_status moeq_layer_ffn(struct moeq_run *run, int layer, struct moeq_error *err);
+
+/* Bytes of activations (`work`) that the layers need at most. */
+uint64_t moeq_layer_work_bytes(const struct moeq_config *config, uint64_t chunk);
+
+/* The widest MLP: dense, shared or routed. */
+uint64_t moeq_ffn_width(const struct moeq_config *config);
+
+/* out[i] = x[i] * gain[i] / sqrt(mean(x^2) + eps). out may be x. */
+void moeq_rms_norm(const float *x, const float *gain, uint64_t n, double eps, float *out);
+
+#endif

@@ -1,0 +1,208 @@
+#include "sweep.h"
+
+#include "interrupt.h"
+#include "model.h"
+
+#include <stdlib.h>
+
+#define CHUNK_TOKENS 1024 /* enough for a decoded tile to be used often, few enough to stay small */
+#define TOKEN_GRAIN  16
+
+static uint64_t chunk_tokens(uint64_t context)
+{
+    return context >= CHUNK_TOKENS ? context : CHUNK_TOKENS / context * context;
+}
+
+static enum moeq_status allocate(struct moeq_run *run, struct moeq_error *err)
+{
+    const struct moeq_config *c = run->config;
+    run->hidden = moeq_calloc(run->n_tokens * c->hidden, sizeof *run->hidden, err);
+    run->normed = moeq_calloc(run->n_tokens * c->hidden, sizeof *run->normed, err);
+    run->experts = moeq_calloc(run->n_tokens * c->top_k, sizeof *run->experts, err);
+    run->weights = moeq_calloc(run->n_tokens * c->top_k, sizeof *run->weights, err);
+    if (!run->hidden || !run->normed || !run->experts || !run->weights)
+        return MOEQ_OVER_MEMORY;
+    enum moeq_status status = moeq_rope_init(&run->rope, c, (uint32_t)run->context, err);
+    return status ? status : moeq_scratch_init(&run->scratch, run->pool, err);
+}
+
+enum moeq_status moeq_sweep_init(struct moeq_sweep *sweep, const struct moeq_source *source,
+                                 struct moeq_pool *pool, uint64_t n_windows, uint64_t context,
+                                 struct moeq_error *err)
+{
+    *sweep = (struct moeq_sweep){0};
+    struct moeq_run *run = &sweep->run;
+    if (context < 1 || context > UINT32_MAX || n_windows < 1 || n_windows > UINT32_MAX / context)
+        return moeq_fail(err, MOEQ_USAGE, "windows x context must be between 1 and 2^32 tokens");
+    run->source = source;
+    run->config = &source->config;
+    run->pool = pool;
+    run->context = context;
+    run->n_tokens = n_windows * context;
+    run->chunk = chunk_tokens(context);
+    if (run->chunk > run->n_tokens)
+        run->chunk = run->n_tokens;
+    run->attention_scale = (float)moeq_attention_scale(run->config);
+    enum moeq_status status = moeq_model_check(source, err);
+    if (!status)
+        status = allocate(run, err);
+    if (status)
+        moeq_sweep_free(sweep);
+    return status;
+}
+
+/* Everything but the hidden states. */
+static void release_work(struct moeq_run *run)
+{
+    free(run->normed);
+    free(run->experts);
+    free(run->weights);
+    moeq_bytes_free(&run->packed);
+    moeq_bytes_free(&run->work);
+    run->normed = NULL;
+    run->experts = NULL;
+    run->weights = NULL;
+}
+
+void moeq_sweep_free(struct moeq_sweep *sweep)
+{
+    release_work(&sweep->run);
+    free(sweep->run.hidden);
+    moeq_rope_free(&sweep->run.rope);
+    moeq_scratch_free(&sweep->run.scratch);
+    moeq_bytes_free(&sweep->head_bytes);
+    *sweep = (struct moeq_sweep){0};
+}
+
+static enum moeq_status embed(struct moeq_run *run, const int32_t *tokens, struct moeq_error *err)
+{
+    struct moeq_matrix table;
+    const struct moeq_weight *weight = moeq_model_weight(run->source, MOEQ_PART_EMBED, -1, -1);
+    enum moeq_status status = moeq_source_load(run->source, &weight, 1, &run->packed, &table, err);
+    for (uint64_t t = 0; !status && t < run->n_tokens; t++) {
+        if (tokens[t] < 0 || (uint64_t)tokens[t] >= table.rows)
+            status =
+                moeq_fail(err, MOEQ_DAMAGED, "the tokenizer gives the id %d, the model has %llu embeddings",
+                          (int)tokens[t], (unsigned long long)table.rows);
+        else
+            moeq_decode(&table, (uint64_t)tokens[t], 0, table.cols, run->hidden + t * table.cols);
+    }
+    moeq_bytes_free(&run->packed);
+    return status;
+}
+
+static enum moeq_status run_layer(struct moeq_run *run, int layer, const struct moeq_visitor *visitor,
+                                  struct moeq_error *err)
+{
+    enum moeq_status status = moeq_interrupt_check(err);
+    if (!status)
+        status = moeq_layer_attention(run, layer, err);
+    if (!status)
+        status = moeq_layer_ffn(run, layer, err);
+    const bool moe = moeq_config_layer_is_moe(run->config, (uint32_t)layer);
+    if (!status && visitor && visitor->layer)
+        status = visitor->layer(visitor->context, layer, run->hidden, moe ? run->experts : NULL,
+                                moe ? run->weights : NULL, err);
+    if (visitor)
+        moeq_progress_add(visitor->progress, 1, NULL);
+    return status;
+}
+
+static enum moeq_status apply_final_norm(struct moeq_run *run, struct moeq_error *err)
+{
+    float *gain;
+    const uint64_t width = run->config->hidden;
+    enum moeq_status status = moeq_model_vector(run->source, MOEQ_PART_FINAL_NORM, -1, &gain, err);
+    for (uint64_t t = 0; !status && t < run->n_tokens; t++)
+        moeq_rms_norm(run->hidden + t * width, gain, width, run->config->norm_eps, run->hidden + t * width);
+    free(gain);
+    return status;
+}
+
+enum moeq_status moeq_sweep_run(struct moeq_sweep *sweep, const int32_t *tokens,
+                                const struct moeq_visitor *visitor, struct moeq_error *err)
+{
+    struct moeq_run *run = &sweep->run;
+    enum moeq_status status = embed(run, tokens, err);
+    for (uint32_t layer = 0; !status && layer < run->config->n_layers; layer++)
+        status = run_layer(run, (int)layer, visitor, err);
+    if (!status)
+        status = apply_final_norm(run, err);
+    moeq_error_in_file(err, run->source->path);
+    release_work(run);
+    return status;
+}
+
+enum moeq_status moeq_sweep_logits(struct moeq_sweep *sweep, const uint64_t *positions, uint64_t n,
+                                   float *logits, struct moeq_error *err)
+{
+    struct moeq_run *run = &sweep->run;
+    const uint64_t width = run->config->hidden;
+    enum moeq_status status = MOEQ_OK;
+    if (!sweep->head.data) {
+        const struct moeq_weight *weight = moeq_model_weight(run->source, MOEQ_PART_HEAD, -1, -1);
+        status = moeq_source_load(run->source, &weight, 1, &sweep->head_bytes, &sweep->head, err);
+    }
+    if (!status)
+        status = moeq_bytes_resize(&run->work, (size_t)(n * width * sizeof(float)), err);
+    if (status)
+        return status;
+    float *x = (float *)(void *)run->work.data;
+    for (uint64_t i = 0; i < n; i++)
+        memcpy(x + i * width, run->hidden + positions[i] * width, width * sizeof *x);
+    return moeq_matmul(run->pool, &run->scratch, &sweep->head, x, width, n, logits, run->config->vocabulary,
+                       err);
+}
+
+/* ---- memory ---- */
+
+static uint64_t attention_bytes(const struct moeq_source *s, int layer)
+{
+    static const enum moeq_part parts[] = {MOEQ_PART_Q,    MOEQ_PART_Q_A,  MOEQ_PART_Q_B,
+                                           MOEQ_PART_KV_A, MOEQ_PART_KV_B, MOEQ_PART_O};
+    const struct moeq_weight *present[sizeof parts / sizeof *parts];
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if ((present[n] = moeq_model_weight(s, parts[i], layer, -1)))
+            n++;
+    return moeq_source_load_bytes(s, present, n);
+}
+
+static uint64_t mlp_bytes(const struct moeq_source *s, enum moeq_part gate, int layer, int expert)
+{
+    const struct moeq_weight *w[3];
+    for (int i = 0; i < 3; i++)
+        if (!(w[i] = moeq_model_weight(s, (enum moeq_part)((int)gate + i), layer, expert)))
+            return 0;
+    return moeq_source_load_bytes(s, w, 3);
+}
+
+static uint64_t largest(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+struct moeq_sweep_memory moeq_sweep_memory(const struct moeq_source *source, uint64_t n_windows,
+                                           uint64_t context, unsigned n_jobs)
+{
+    const struct moeq_config *c = &source->config;
+    const uint64_t n = n_windows * context, chunk = chunk_tokens(context) < n ? chunk_tokens(context) : n;
+    struct moeq_sweep_memory m = {.layer_float32 = moeq_model_layer_bytes(source)};
+    m.hidden = 2 * n * c->hidden * sizeof(float);
+    m.routing = 2 * n * c->top_k * (sizeof(int32_t) + sizeof(float));
+    const struct moeq_weight *embed_weight = moeq_model_weight(source, MOEQ_PART_EMBED, -1, -1);
+    const struct moeq_weight *head = moeq_model_weight(source, MOEQ_PART_HEAD, -1, -1);
+    m.weights = largest(embed_weight ? embed_weight->n_padded : 0, head ? head->n_padded : 0);
+    for (uint32_t layer = 0; layer < c->n_layers; layer++) {
+        m.weights = largest(m.weights, attention_bytes(source, (int)layer));
+        m.weights = largest(m.weights, mlp_bytes(source, MOEQ_PART_DENSE_GATE, (int)layer, -1));
+        m.weights = largest(m.weights, mlp_bytes(source, MOEQ_PART_SHARED_GATE, (int)layer, -1));
+        for (uint32_t e = 0; e < c->n_experts && moeq_config_layer_is_moe(c, layer); e++)
+            m.weights = largest(m.weights, mlp_bytes(source, MOEQ_PART_EXPERT_GATE, (int)layer, (int)e));
+    }
+    uint64_t widest = largest(largest(c->hidden, moeq_ffn_width(c)), (uint64_t)c->n_heads * c->v_width);
+    uint64_t tile = widest * (MOEQ_SCRATCH_FLOATS_PER_COLUMN) * sizeof(float);
+    uint64_t keys = context * ((uint64_t)c->qk_nope + c->qk_rope + 1) * sizeof(float);
+    m.work = moeq_layer_work_bytes(c, chunk) + n_jobs * largest(tile, keys);
+    return m;
+}
