@@ -1,0 +1,149 @@
+/* The runtime against an independent implementation: hidden states after each layer, the experts chosen with
+ * their weights, and the logits, stored beside each model by that implementation.
+ *
+ * Usage: golden MODEL GOLDEN.safetensors [JOBS]   (MODEL: checkpoint or package) */
+#include "unit.h"
+
+#include "sweep.h"
+
+#include <math.h>
+
+static const char *model_path, *golden_path;
+static unsigned n_jobs = 2;
+
+static struct moeq_error error;
+static struct moeq_file file;
+static struct moeq_safetensors golden;
+static double worst_hidden, worst_weight, worst_logit;
+static size_t n_other_experts, n_layers_seen;
+
+static const struct moeq_tensor *find(const char *name)
+{
+    for (size_t i = 0; i < golden.n_tensors; i++)
+        if (strcmp(golden.tensors[i].name, name) == 0)
+            return &golden.tensors[i];
+    return NULL;
+}
+
+static void *load(const char *name)
+{
+    const struct moeq_tensor *t = find(name);
+    void *data = t ? malloc(t->n_bytes) : NULL;
+    if (data && moeq_file_read(&file, t->offset, data, t->n_bytes, &error)) {
+        free(data);
+        data = NULL;
+    }
+    return data;
+}
+
+static double worst_difference(const float *a, const float *b, uint64_t n)
+{
+    double worst = 0;
+    for (uint64_t i = 0; i < n; i++)
+        worst = fmax(worst, isfinite(a[i]) ? fabs((double)a[i] - b[i]) : INFINITY);
+    return worst;
+}
+
+static double largest(const float *a, uint64_t n)
+{
+    double most = 0;
+    for (uint64_t i = 0; i < n; i++)
+        most = fmax(most, fabs((double)a[i]));
+    return most;
+}
+
+static enum moeq_status compare_layer(void *context, int layer, const float *hidden, const int32_t *experts,
+                                      const float *weights, struct moeq_error *err)
+{
+    const struct moeq_run *run = context;
+    char name[64];
+    (void)err;
+    snprintf(name, sizeof name, "layer%d.hidden", layer);
+    float *expected = load(name);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(expected);
+    uint64_t n = run->n_tokens * run->config->hidden;
+    worst_hidden = fmax(worst_hidden, worst_difference(hidden, expected, n) / largest(expected, n));
+    free(expected);
+    n_layers_seen++;
+    if (!experts)
+        return MOEQ_OK;
+    n = run->n_tokens * run->config->top_k;
+    snprintf(name, sizeof name, "layer%d.experts", layer);
+    int32_t *expected_experts = load(name);
+    snprintf(name, sizeof name, "layer%d.weights", layer);
+    float *expected_weights = load(name);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(expected_experts);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(expected_weights);
+    for (uint64_t i = 0; i < n; i++)
+        n_other_experts += experts[i] != expected_experts[i];
+    worst_weight = fmax(worst_weight, worst_difference(weights, expected_weights, n));
+    free(expected_experts);
+    free(expected_weights);
+    return MOEQ_OK;
+}
+
+static void compare_logits(struct moeq_sweep *sweep)
+{
+    const uint64_t n = sweep->run.n_tokens, vocabulary = sweep->run.config->vocabulary;
+    uint64_t *positions = malloc(n * sizeof *positions);
+    float *logits = malloc(n * vocabulary * sizeof *logits), *expected = load("logits");
+    CU_ASSERT_TRUE_FATAL(positions && logits && expected);
+    for (uint64_t i = 0; i < n; i++)
+        positions[i] = i;
+    CU_ASSERT_EQUAL(moeq_sweep_logits(sweep, positions, n, logits, &error), MOEQ_OK);
+    worst_logit = worst_difference(logits, expected, n * vocabulary);
+    free(positions);
+    free(logits);
+    free(expected);
+}
+
+static void test_forward_pass(void)
+{
+    struct moeq_source source;
+    struct moeq_sweep sweep;
+    struct moeq_pool *pool = moeq_pool_create(n_jobs, &error);
+    CU_ASSERT_EQUAL_FATAL(moeq_source_open(&source, model_path, &error), MOEQ_OK);
+    const struct moeq_tensor *t = find("tokens");
+    int32_t *tokens = load("tokens");
+    CU_ASSERT_TRUE_FATAL(pool && tokens && t->n_dims == 2);
+    CU_ASSERT_EQUAL_FATAL(moeq_sweep_init(&sweep, &source, pool, t->shape[0], t->shape[1], &error), MOEQ_OK);
+    struct moeq_visitor visitor = {.context = &sweep.run, .layer = compare_layer};
+    CU_ASSERT_EQUAL_FATAL(moeq_sweep_run(&sweep, tokens, &visitor, &error), MOEQ_OK);
+    compare_logits(&sweep);
+    printf("\n    hidden states: %.2e of the largest; router weights: %.2e; logits: %.2e\n    ", worst_hidden,
+           worst_weight, worst_logit);
+    CU_ASSERT_EQUAL(n_layers_seen, source.config.n_layers);
+    CU_ASSERT_EQUAL(n_other_experts, 0);
+    CU_ASSERT_TRUE(worst_hidden <= 2e-4);
+    CU_ASSERT_TRUE(worst_weight <= 2e-4);
+    CU_ASSERT_TRUE(worst_logit <= 2e-4);
+    free(tokens);
+    moeq_sweep_free(&sweep);
+    moeq_source_close(&source);
+    moeq_pool_join(pool);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 3)
+        return 2;
+    model_path = argv[1];
+    golden_path = argv[2];
+    if (argc > 3)
+        n_jobs = (unsigned)atoi(argv[3]);
+    if (moeq_file_open(&file, golden_path, &error) || moeq_safetensors_read(&golden, &file, &error)) {
+        char line[1024];
+        printf("%s\n", moeq_error_format(&error, line, sizeof line));
+        return 1;
+    }
+    const struct unit_test tests[] = {{"forward pass equals the golden outputs", test_forward_pass},
+                                      {NULL, NULL}};
+    int code = unit_main("golden", tests);
+    if (error.status) {
+        char line[1024];
+        printf("%s\n", moeq_error_format(&error, line, sizeof line));
+    }
+    moeq_safetensors_free(&golden);
+    moeq_file_close(&file);
+    return code;
+}
