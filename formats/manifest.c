@@ -46,7 +46,7 @@ static enum moeq_status check_seal(json_t *manifest, struct moeq_error *err)
     if (!moeq_hash_equal(promised, found)) {
         moeq_fail(err, MOEQ_DAMAGED,
                   "the manifest was changed after it was written: its hash of itself is wrong");
-        moeq_error_hint(err, "copy the package again, or convert again");
+        moeq_error_hint(err, "copy the package again, or convert again with --force");
         return MOEQ_DAMAGED;
     }
     return MOEQ_OK;

@@ -14,8 +14,12 @@ enum moeq_status moeq_out_dir_open(struct moeq_out_dir *dir, const char *path, s
 {
     enum moeq_status status = MOEQ_OK;
     *dir = (struct moeq_out_dir){.fd = -1};
-    if (mkdir(path, 0777) != 0 && errno != EEXIST)
+    if (mkdir(path, 0777) != 0 && errno != EEXIST) {
         status = moeq_fail_errno(err, errno, "cannot create the output folder");
+    } else if (!moeq_path_is_dir(path)) {
+        status = moeq_fail(err, MOEQ_IO, "the output exists and is not a folder");
+        moeq_error_hint(err, "choose another output");
+    }
     if (!status && !(dir->path = moeq_strdup(path, err)))
         status = MOEQ_OVER_MEMORY;
     if (!status && (dir->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)

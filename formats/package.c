@@ -154,7 +154,7 @@ static enum moeq_status open_layer_file(struct moeq_package *p, const json_t *js
     }
     if (status) {
         moeq_error_in_file(err, path);
-        moeq_error_hint(err, "copy the package again, or convert again");
+        moeq_error_hint(err, "copy the package again, or convert again with --force");
     }
     free(path);
     return status;
@@ -296,7 +296,7 @@ static enum moeq_status mismatch(const char *file, struct moeq_error *err, const
 {
     moeq_fail(err, MOEQ_DAMAGED, "%s%s: the bytes do not match their XXH3-128 in the manifest", what, name);
     moeq_error_in_file(err, file);
-    moeq_error_hint(err, "copy the package again, or convert again");
+    moeq_error_hint(err, "copy the package again, or convert again with --force");
     return MOEQ_DAMAGED;
 }
 
@@ -358,7 +358,7 @@ enum moeq_status moeq_package_check_copy(const struct moeq_package *package, siz
                                  (unsigned long long)file.n_bytes, (unsigned long long)c->n_bytes);
     if (status) {
         moeq_error_in_file(err, path);
-        moeq_error_hint(err, "copy the package again, or convert again");
+        moeq_error_hint(err, "copy the package again, or convert again with --force");
     }
     moeq_file_close(&file);
     free(path);

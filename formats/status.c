@@ -37,10 +37,9 @@ enum moeq_status moeq_fail_errno(struct moeq_error *err, int error_number, const
     vsnprintf(err->message, sizeof err->message, format, args);
     va_end(args);
     size_t used = strlen(err->message);
-    char reason[128] = "";
-    if (strerror_r(error_number, reason, sizeof reason) != 0)
-        snprintf(reason, sizeof reason, "error %d", error_number);
-    snprintf(err->message + used, sizeof err->message - used, ": %s", reason);
+    char buffer[128];
+    snprintf(err->message + used, sizeof err->message - used, ": %s",
+             strerror_r(error_number, buffer, sizeof buffer)); /* the GNU form, which returns the text */
     err->status = MOEQ_IO;
     if (error_number == ENOSPC || error_number == EDQUOT)
         moeq_error_hint(err, "free some space and run the same command again");

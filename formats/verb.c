@@ -1,0 +1,52 @@
+#include "verb.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+
+struct moeq_pool *moeq_verb_pool(const struct moeq_common *common, struct moeq_error *err)
+{
+    unsigned n_jobs = common->jobs ? (unsigned)common->jobs : moeq_cpus_available();
+    return moeq_pool_create(n_jobs < MOEQ_POOL_MAX_JOBS ? n_jobs : MOEQ_POOL_MAX_JOBS, err);
+}
+
+enum moeq_status moeq_verb_print_json(json_t *object, struct moeq_error *err)
+{
+    char *text = object ? moeq_json_text(object, true) : NULL;
+    enum moeq_status status = MOEQ_OK;
+    if (!text)
+        status = moeq_fail_alloc(err, 0);
+    else if (fputs(text, stdout) < 0 || fflush(stdout) != 0)
+        status = moeq_fail(err, MOEQ_IO, "cannot write the result");
+    free(text);
+    json_decref(object);
+    return status;
+}
+
+const char *moeq_size_text(double n_bytes, char dst[MOEQ_SIZE_TEXT])
+{
+    static const char *const units[] = {"kB", "MB", "GB", "TB"};
+    if (n_bytes < 1000) {
+        snprintf(dst, MOEQ_SIZE_TEXT, "%.0f bytes", n_bytes);
+        return dst;
+    }
+    size_t unit = 0;
+    for (n_bytes /= 1000; n_bytes >= 1000 && unit + 1 < sizeof units / sizeof *units; unit++)
+        n_bytes /= 1000;
+    snprintf(dst, MOEQ_SIZE_TEXT, "%.2f %s", n_bytes, units[unit]);
+    return dst;
+}
+
+uint64_t moeq_peak_memory(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
+}
+
+double moeq_clock(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}

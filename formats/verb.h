@@ -1,0 +1,56 @@
+/* What every verb shares: the options that they all have, and the shape of what they print. For cmd_*.c
+ * alone. */
+#ifndef MOEQ_VERB_H
+#define MOEQ_VERB_H
+
+#include "json.h"
+#include "options.h"
+#include "pool.h"
+
+/* First member of a verb's options struct. */
+struct moeq_common {
+    uint64_t jobs; /* 0: not given */
+    bool json, quiet;
+};
+
+#define MOEQ_COMMON_OPTIONS                                                                                  \
+    {"jobs",                                                                                                 \
+     'j',                                                                                                    \
+     MOEQ_OPTION_NUMBER,                                                                                     \
+     "N",                                                                                                    \
+     "worker threads; default: the CPUs that this process may use",                                          \
+     offsetof(struct moeq_common, jobs),                                                                     \
+     1,                                                                                                      \
+     MOEQ_POOL_MAX_JOBS,                                                                                     \
+     NULL},                                                                                                  \
+        {"json",                                                                                             \
+         0,                                                                                                  \
+         MOEQ_OPTION_FLAG,                                                                                   \
+         NULL,                                                                                               \
+         "print the result as one JSON object",                                                              \
+         offsetof(struct moeq_common, json),                                                                 \
+         0,                                                                                                  \
+         0,                                                                                                  \
+         NULL},                                                                                              \
+    {                                                                                                        \
+        "quiet", 'q', MOEQ_OPTION_FLAG, NULL, "show no progress", offsetof(struct moeq_common, quiet), 0, 0, \
+            NULL                                                                                             \
+    }
+
+/* A pool of the threads that the options ask for. */
+struct moeq_pool *moeq_verb_pool(const struct moeq_common *common, struct moeq_error *err);
+
+/* Prints one JSON object to stdout and releases it. MOEQ_IO where stdout refuses. */
+enum moeq_status moeq_verb_print_json(json_t *object, struct moeq_error *err);
+
+/* "4.72 MB" in decimal units; "812 bytes" below a kilobyte. Returns dst. */
+#define MOEQ_SIZE_TEXT 32
+const char *moeq_size_text(double n_bytes, char dst[MOEQ_SIZE_TEXT]);
+
+/* The largest resident size of this process so far, in bytes. */
+uint64_t moeq_peak_memory(void);
+
+/* Seconds of a clock that only goes forward. */
+double moeq_clock(void);
+
+#endif
