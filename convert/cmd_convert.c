@@ -1,0 +1,226 @@
+#include "cmd_convert.h"
+
+#include "repack.h"
+#include "summary.h"
+#include "verb.h"
+
+#include <stdlib.h>
+
+struct convert_options {
+    struct moeq_common common;
+    const char *out, *level, *group;
+    struct moeq_list rules;
+    bool asymmetric, dry_run, force;
+};
+
+#define OPTION(field) offsetof(struct convert_options, field)
+
+static const struct moeq_option options_table[] = {
+    {"output", 'o', MOEQ_OPTION_TEXT, "PKG", "folder of the package, usually NAME.moeq", OPTION(out), 0, 0,
+     NULL},
+    {"level", 'l', MOEQ_OPTION_TEXT, "LEVEL",
+     "level of every matrix of the layers: bf16, fp8, int8, int4, f32, also as int4-g64-asym; without it all "
+     "stay "
+     "as they are",
+     OPTION(level), 0, 0, NULL},
+    {"group", 'g', MOEQ_OPTION_CHOICE, "N",
+     "weights of a row that share a scale, for int8 and int4; default 128", OPTION(group), 0, 0, "32|64|128"},
+    {"asym", 0, MOEQ_OPTION_FLAG, NULL, "asymmetric int4: a zero point for each group", OPTION(asymmetric), 0,
+     0, NULL},
+    {"rule", 'r', MOEQ_OPTION_LIST, "KEY=LEVEL,…",
+     "level of a role (experts, shared, dense, attn, embed, head, mtp) or of names (layers.0.*); first match "
+     "wins; "
+     "keep leaves as it is",
+     OPTION(rules), 0, 0, NULL},
+    {"dry-run", 'n', MOEQ_OPTION_FLAG, NULL,
+     "print what each tensor would become and the exact bytes; write nothing", OPTION(dry_run), 0, 0, NULL},
+    {"force", 'f', MOEQ_OPTION_FLAG, NULL, "replace a package that is there", OPTION(force), 0, 0, NULL},
+    MOEQ_COMMON_OPTIONS,
+    {NULL, 0, 0, NULL, NULL, 0, 0, 0, NULL},
+};
+
+struct conversion {
+    const struct convert_options *options;
+    struct moeq_source source;
+    struct moeq_plan plan;
+    struct moeq_rule *rules;
+    size_t n_rules;
+    char **texts;  /* of the rules, which borrow them */
+    json_t *asked; /* the options that decide bytes, for the manifest */
+};
+
+/* --rule takes several rules separated by commas. */
+static enum moeq_status split_rules(struct conversion *c, struct moeq_error *err)
+{
+    size_t n = 0;
+    const struct moeq_list *given = &c->options->rules;
+    for (size_t i = 0; i < given->n_items; i++)
+        for (const char *p = given->items[i]; p; p = strchr(p, ','), p += p != NULL)
+            n++;
+    c->rules = moeq_calloc(n, sizeof *c->rules, err);
+    c->texts = moeq_calloc(n, sizeof *c->texts, err);
+    if (!c->rules || !c->texts)
+        return MOEQ_OVER_MEMORY;
+    for (size_t i = 0; i < given->n_items; i++)
+        for (const char *p = given->items[i]; p;) {
+            const char *comma = strchr(p, ',');
+            c->texts[c->n_rules] = comma ? strndup(p, (size_t)(comma - p)) : strdup(p);
+            if (!c->texts[c->n_rules++])
+                return moeq_fail_alloc(err, strlen(p));
+            p = comma ? comma + 1 : NULL;
+        }
+    return MOEQ_OK;
+}
+
+static enum moeq_status make_plan(struct conversion *c, struct moeq_error *err)
+{
+    const struct convert_options *o = c->options;
+    const struct moeq_format defaults = {.group = o->group ? (uint32_t)atoi(o->group) : 128,
+                                         .asymmetric = o->asymmetric};
+    struct moeq_plan_request request = {0};
+    enum moeq_status status = split_rules(c, err);
+    for (size_t i = 0; !status && i < c->n_rules; i++)
+        status = moeq_rule_parse(c->texts[i], defaults, &c->rules[i], err);
+    request.rules = c->rules;
+    request.n_rules = c->n_rules;
+    request.has_level = o->level && strcmp(o->level, "keep") != 0;
+    if (!status && request.has_level)
+        status = moeq_format_parse(o->level, defaults, &request.level, err);
+    if (!status)
+        status = moeq_plan_make(&c->plan, &c->source, &request, err);
+    return status;
+}
+
+/* The options as the manifest keeps them: with their defaults filled in. */
+static enum moeq_status describe_options(struct conversion *c, struct moeq_error *err)
+{
+    json_t *rules = json_array();
+    for (size_t i = 0; i < c->n_rules; i++)
+        json_array_append_new(rules, json_string(c->texts[i]));
+    c->asked = json_pack("{s:s, s:s, s:b, s:o}", "level", c->options->level ? c->options->level : "keep",
+                         "group", c->options->group ? c->options->group : "128", "asymmetric",
+                         c->options->asymmetric, "rules", rules);
+    return c->asked ? MOEQ_OK : moeq_fail_alloc(err, 0);
+}
+
+static json_t *result_json(const struct conversion *c, uint64_t n_bytes)
+{
+    return json_pack("{s:s, s:i, s:s, s:s, s:O, s:I}", "moeq", "convert", "version", 1, "source",
+                     c->source.path, "architecture", c->source.config.architecture, "options", c->asked,
+                     "n_bytes", (json_int_t)n_bytes);
+}
+
+static enum moeq_status dry_run(const struct conversion *c, struct moeq_error *err)
+{
+    uint64_t n_bytes = 0;
+    enum moeq_status status = moeq_repack_bytes(&c->plan, c->asked, &n_bytes, err);
+    if (status)
+        return status;
+    if (c->options->common.json) {
+        json_t *result = result_json(c, n_bytes);
+        json_object_set_new(result, "dry_run", json_true());
+        json_object_set_new(result, "tensors", moeq_summary_json(&c->plan));
+        return moeq_verb_print_json(result, err);
+    }
+    char size[MOEQ_SIZE_TEXT];
+    status = moeq_summary_print(stdout, &c->plan, err);
+    printf("the package would have %llu bytes (%s) in %zu files\n", (unsigned long long)n_bytes,
+           moeq_size_text((double)n_bytes, size), c->plan.n_files + 1);
+    return status;
+}
+
+static enum moeq_status report(const struct conversion *c, const struct moeq_repack_result *result,
+                               double seconds, struct moeq_error *err)
+{
+    const struct convert_options *o = c->options;
+    if (o->common.json) {
+        json_t *json = result_json(c, result->n_bytes);
+        json_object_set_new(json, "package", json_string(o->out));
+        json_object_set_new(json, "already_complete", json_boolean(result->was_complete));
+        json_object_set_new(json, "files_kept", json_integer((json_int_t)result->n_files_kept));
+        json_object_set_new(
+            json, "timing",
+            json_pack("{s:f, s:I}", "seconds", seconds, "peak_memory_bytes", (json_int_t)moeq_peak_memory()));
+        return moeq_verb_print_json(json, err);
+    }
+    if (result->was_complete) {
+        printf("%s: already complete, from the same source and options; nothing to do\n", o->out);
+        return MOEQ_OK;
+    }
+    char size[MOEQ_SIZE_TEXT], peak[MOEQ_SIZE_TEXT];
+    enum moeq_status status = moeq_summary_print(stdout, &c->plan, err);
+    printf("%s: %s", o->out, moeq_size_text((double)result->n_bytes, size));
+    if (result->n_files_kept)
+        printf(", %zu of %zu layer files kept from the run before", result->n_files_kept, c->plan.n_files);
+    printf(", %.1f s, peak memory %s\n", seconds, moeq_size_text((double)moeq_peak_memory(), peak));
+    return status;
+}
+
+static enum moeq_status convert(const struct conversion *c, struct moeq_error *err)
+{
+    const struct convert_options *o = c->options;
+    struct moeq_repack repack = {.plan = &c->plan, .out = o->out, .options = c->asked, .force = o->force};
+    struct moeq_repack_result result;
+    const double begin = moeq_clock();
+    repack.pool = moeq_verb_pool(&o->common, err);
+    if (!repack.pool)
+        return MOEQ_OVER_MEMORY;
+    repack.progress = moeq_progress_start("convert", "bytes", moeq_repack_work(&c->source), o->common.quiet);
+    enum moeq_status status = moeq_repack_run(&repack, &result, err);
+    moeq_progress_end(repack.progress);
+    moeq_pool_join(repack.pool);
+    return status ? status : report(c, &result, moeq_clock() - begin, err);
+}
+
+static void conversion_free(struct conversion *c)
+{
+    for (size_t i = 0; i < c->n_rules; i++)
+        free(c->texts[i]);
+    free(c->texts);
+    free(c->rules);
+    json_decref(c->asked);
+    moeq_plan_free(&c->plan);
+    moeq_source_close(&c->source);
+}
+
+static enum moeq_status run(void *options, const char *const *positional, size_t n_positional,
+                            struct moeq_error *err)
+{
+    struct conversion c = {.options = options};
+    (void)n_positional;
+    if (!c.options->out && !c.options->dry_run) {
+        moeq_fail(err, MOEQ_USAGE, "where to? -o is missing");
+        moeq_error_hint(err, "give -o NAME.moeq, or --dry-run to see what would be done");
+        return MOEQ_USAGE;
+    }
+    enum moeq_status status = moeq_source_open(&c.source, positional[0], err);
+    if (!status)
+        status = make_plan(&c, err);
+    if (!status)
+        status = describe_options(&c, err);
+    if (!status)
+        status = c.options->dry_run ? dry_run(&c, err) : convert(&c, err);
+    conversion_free(&c);
+    return status;
+}
+
+const struct moeq_verb moeq_verb_convert = {
+    .name = "convert",
+    .arguments = "SRC -o PKG",
+    .summary = "repack a checkpoint expert by expert, losslessly or at other levels",
+    .details =
+        "SRC is a checkpoint folder as downloaded, or a package. Without --level and --rule every tensor "
+        "keeps its "
+        "bits: FP8 blocks with their scales, BF16, F32. With them, matrices are rounded to the nearest code "
+        "under a "
+        "searched scale. Norms, router weights and the router's correction bias always keep their precision; "
+        "embedding and head change only by a rule of their own.\n\n"
+        "PKG appears complete and checked, or not as a package at all. A conversion that was stopped is "
+        "finished by "
+        "running the same command again: complete layer files are kept. The bytes do not depend on --jobs.",
+    .options = options_table,
+    .n_positional_min = 1,
+    .n_positional_max = 1,
+    .options_size = sizeof(struct convert_options),
+    .run = run,
+};

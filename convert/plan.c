@@ -1,0 +1,307 @@
+#include "plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define MODEL_PREFIX "model."
+#define HASH_BYTES   16
+
+/* ---- rules ---- */
+
+enum moeq_status moeq_rule_parse(const char *text, struct moeq_format defaults, struct moeq_rule *out,
+                                 struct moeq_error *err)
+{
+    const char *equals = strrchr(text, '=');
+    *out = (struct moeq_rule){.text = text};
+    if (!equals || equals == text || (size_t)(equals - text) >= sizeof out->key) {
+        moeq_fail(err, MOEQ_USAGE, "\"%s\" is not a rule", text);
+        moeq_error_hint(err, "rules look like experts=int4-g64 or layers.0.*=bf16");
+        return MOEQ_USAGE;
+    }
+    memcpy(out->key, text, (size_t)(equals - text));
+    out->is_role = moeq_role_find(out->key, &out->role);
+    if (out->is_role &&
+        (out->role == MOEQ_ROLE_ROUTER || out->role == MOEQ_ROLE_NORM || out->role == MOEQ_ROLE_OTHER)) {
+        moeq_fail(err, MOEQ_USAGE, "rule %s: norms and routers always keep their precision", text);
+        moeq_error_hint(err, "roles: experts, shared, dense, attn, embed, head, mtp");
+        return MOEQ_USAGE;
+    }
+    out->keep = strcmp(equals + 1, "keep") == 0;
+    return out->keep ? MOEQ_OK : moeq_format_parse(equals + 1, defaults, &out->format, err);
+}
+
+static bool rule_matches(const struct moeq_rule *rule, const struct moeq_config *config,
+                         const struct moeq_weight *w)
+{
+    if (rule->is_role) {
+        bool in_mtp = w->id.layer >= 0 && (uint32_t)w->id.layer >= config->n_layers;
+        return rule->role == moeq_part_role(w->id.part) || (rule->role == MOEQ_ROLE_MTP && in_mtp);
+    }
+    if (moeq_glob_match(rule->key, w->name))
+        return true;
+    size_t n = strlen(MODEL_PREFIX);
+    return strncmp(w->name, MODEL_PREFIX, n) == 0 && moeq_glob_match(rule->key, w->name + n);
+}
+
+static bool is_outside_layers(enum moeq_role role)
+{
+    return role == MOEQ_ROLE_EMBED || role == MOEQ_ROLE_HEAD;
+}
+
+static void keep(struct moeq_plan_item *item, const char *reason)
+{
+    item->format = item->weight->format;
+    snprintf(item->reason, sizeof item->reason, "%s", reason);
+}
+
+/* Sets format and reason of one item; `used` counts the matches of each rule. */
+static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_config *config,
+                               const struct moeq_plan_request *request, size_t *used, struct moeq_error *err)
+{
+    const struct moeq_weight *w = item->weight;
+    const enum moeq_role role = moeq_part_role(w->id.part);
+    const struct moeq_rule *rule = NULL;
+    for (size_t i = 0; !rule && i < request->n_rules; i++)
+        if (rule_matches(&request->rules[i], config, w)) {
+            rule = &request->rules[i];
+            used[i]++;
+        }
+    item->native = !moeq_part_quantizable(w->id.part) || !w->format.level->decode;
+    if (item->native) {
+        keep(item, role == MOEQ_ROLE_OTHER ? "kept: not part of this architecture"
+                                           : "kept: always at its precision");
+        return MOEQ_OK;
+    }
+    if (rule) {
+        keep(item, "rule ");
+        if (!rule->keep)
+            item->format = rule->format;
+        snprintf(item->reason, sizeof item->reason, "rule %s", rule->text);
+    } else if (request->has_level && !is_outside_layers(role)) {
+        item->format = request->level;
+        char text[MOEQ_FORMAT_BYTES];
+        snprintf(item->reason, sizeof item->reason, "level %s", moeq_format_text(request->level, text));
+    } else {
+        keep(item, request->has_level ? "kept: embedding and head need a rule" : "kept: lossless");
+    }
+    if (!moeq_format_equal(item->format, w->format) && !item->format.level->encode) {
+        moeq_fail(err, MOEQ_USAGE, "level %s can be kept, not made", item->format.level->name);
+        moeq_error_in_tensor(err, w->name);
+        return MOEQ_USAGE;
+    }
+    return MOEQ_OK;
+}
+
+/* ---- order ---- */
+
+enum { FILE_EMBED, FILE_LAYER, FILE_HEAD, FILE_MTP, FILE_OTHER };
+
+static int file_kind(const struct moeq_config *config, const struct moeq_name *id)
+{
+    if (id->layer >= 0)
+        return (uint32_t)id->layer < config->n_layers ? FILE_LAYER : FILE_MTP;
+    if (id->part == MOEQ_PART_EMBED)
+        return FILE_EMBED;
+    return id->part == MOEQ_PART_FINAL_NORM || id->part == MOEQ_PART_HEAD ? FILE_HEAD : FILE_OTHER;
+}
+
+static void file_name(const struct moeq_config *config, const struct moeq_name *id, char *dst,
+                      size_t capacity)
+{
+    static const char *const names[] = {
+        [FILE_EMBED] = "embed", [FILE_HEAD] = "head", [FILE_MTP] = "mtp", [FILE_OTHER] = "other"};
+    int kind = file_kind(config, id);
+    if (kind == FILE_LAYER)
+        snprintf(dst, capacity, "layer-%03d.safetensors", id->layer);
+    else
+        snprintf(dst, capacity, "%s.safetensors", names[kind]);
+}
+
+/* Where an item lies: file, matrices before native tensors, experts after the others, parts in their order.
+ */
+struct sort_key {
+    int keys[5];
+    const char *name;
+    size_t item;
+};
+
+static int by_key(const void *a, const void *b)
+{
+    const struct sort_key *x = a, *y = b;
+    for (size_t i = 0; i < sizeof x->keys / sizeof *x->keys; i++)
+        if (x->keys[i] != y->keys[i])
+            return x->keys[i] < y->keys[i] ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+static enum moeq_status sort_items(struct moeq_plan *plan, struct moeq_error *err)
+{
+    struct sort_key *order = moeq_calloc(plan->n_items, sizeof *order, err);
+    struct moeq_plan_item *sorted = moeq_calloc(plan->n_items, sizeof *sorted, err);
+    if (!order || !sorted) {
+        free(order);
+        free(sorted);
+        return MOEQ_OVER_MEMORY;
+    }
+    for (size_t i = 0; i < plan->n_items; i++) {
+        const struct moeq_plan_item *item = &plan->items[i];
+        const struct moeq_name *id = &item->weight->id;
+        order[i] = (struct sort_key){
+            {file_kind(&plan->source->config, id), id->layer, item->native, id->expert, (int)id->part},
+            item->weight->name,
+            i};
+    }
+    qsort(order, plan->n_items, sizeof *order, by_key);
+    for (size_t i = 0; i < plan->n_items; i++)
+        sorted[i] = plan->items[order[i].item];
+    free(order);
+    free(plan->items);
+    plan->items = sorted;
+    return MOEQ_OK;
+}
+
+/* ---- layout ---- */
+
+static bool continues_segment(const struct moeq_plan_item *item, const struct moeq_plan_item *previous)
+{
+    return !item->native && !previous->native && item->weight->id.expert >= 0 &&
+           item->weight->id.expert == previous->weight->id.expert &&
+           item->weight->id.layer == previous->weight->id.layer;
+}
+
+static void name_segment(struct moeq_plan_segment *segment, const struct moeq_plan_item *item)
+{
+    const struct moeq_name *id = &item->weight->id;
+    if (!item->native && id->expert >= 0)
+        snprintf(segment->name, sizeof segment->name, "model.layers.%d.mlp.experts.%d", id->layer,
+                 id->expert);
+    else
+        snprintf(segment->name, sizeof segment->name, "%.150s", item->weight->name);
+}
+
+static void group_items(struct moeq_plan *plan)
+{
+    for (size_t i = 0; i < plan->n_items; i++) {
+        const struct moeq_plan_item *item = &plan->items[i];
+        char name[sizeof plan->files->name];
+        file_name(&plan->source->config, &item->weight->id, name, sizeof name);
+        bool new_file = i == 0 || strcmp(name, plan->files[plan->n_files - 1].name) != 0;
+        if (new_file) {
+            struct moeq_plan_file *file = &plan->files[plan->n_files++];
+            memcpy(file->name, name, sizeof name);
+            file->first = plan->n_segments;
+        }
+        if (new_file || !continues_segment(item, &plan->items[i - 1])) {
+            struct moeq_plan_segment *segment = &plan->segments[plan->n_segments++];
+            segment->first = i;
+            name_segment(segment, item);
+            plan->files[plan->n_files - 1].n_segments++;
+        }
+        struct moeq_plan_segment *segment = &plan->segments[plan->n_segments - 1];
+        segment->n_items++;
+        segment->n_bytes += item->n_bytes; /* both come from files: far below 2^63 */
+    }
+}
+
+enum moeq_status moeq_plan_file_head(const struct moeq_plan *plan, const struct moeq_plan_file *file,
+                                     struct moeq_hash plan_hash, struct moeq_bytes *head,
+                                     struct moeq_error *err)
+{
+    const struct moeq_plan_segment *segments = &plan->segments[file->first];
+    const struct moeq_plan_segment *last = &segments[file->n_segments - 1];
+    const size_t first = segments[0].first, n = last->first + last->n_items - first;
+    const uint64_t hashes_shape[2] = {file->n_segments, HASH_BYTES};
+    char hex[MOEQ_HASH_HEX];
+    moeq_hash_hex(plan_hash, hex);
+    struct moeq_tensor *tensors = moeq_calloc(n + 1, sizeof *tensors, err);
+    json_t *metadata = json_pack("{s:s, s:s}", "format", "moeq", MOEQ_PLAN_KEY, hex);
+    enum moeq_status status = tensors && metadata ? MOEQ_OK : moeq_fail_alloc(err, n);
+    for (size_t i = 0; !status && i < n; i++) {
+        const struct moeq_plan_item *item = &plan->items[first + i];
+        const struct moeq_weight *w = item->weight;
+        tensors[i] =
+            item->native
+                ? (struct moeq_tensor){w->name, w->format.dtype, w->n_dims, w->shape, 0, item->n_bytes}
+                : (struct moeq_tensor){w->name, MOEQ_U8, 1, &item->n_bytes, 0, item->n_bytes};
+    }
+    if (!status) {
+        tensors[n] = (struct moeq_tensor){MOEQ_HASHES_TENSOR, MOEQ_U8, 2,
+                                          hashes_shape,       0,       file->n_segments * HASH_BYTES};
+        status = moeq_safetensors_build(tensors, n + 1, metadata, head, err);
+    }
+    free(tensors);
+    json_decref(metadata);
+    return status;
+}
+
+static enum moeq_status lay_out(struct moeq_plan *plan, struct moeq_error *err)
+{
+    struct moeq_bytes head = {0};
+    enum moeq_status status = sort_items(plan, err);
+    plan->segments = moeq_calloc(plan->n_items, sizeof *plan->segments, err);
+    plan->files = moeq_calloc(plan->n_items, sizeof *plan->files, err);
+    if (!plan->segments || !plan->files)
+        status = MOEQ_OVER_MEMORY;
+    if (!status)
+        group_items(plan);
+    for (size_t i = 0; !status && i < plan->n_files; i++) {
+        struct moeq_plan_file *file = &plan->files[i];
+        status = moeq_plan_file_head(plan, file, (struct moeq_hash){{0}}, &head, err);
+        file->n_head = head.n_bytes;
+        file->n_bytes = file->n_head + file->n_segments * HASH_BYTES;
+        for (size_t s = 0; s < file->n_segments; s++)
+            file->n_bytes += plan->segments[file->first + s].n_bytes;
+    }
+    moeq_bytes_free(&head);
+    return status;
+}
+
+/* ---- making ---- */
+
+static enum moeq_status decide_all(struct moeq_plan *plan, const struct moeq_plan_request *request,
+                                   struct moeq_error *err)
+{
+    size_t *used = moeq_calloc(request->n_rules, sizeof *used, err);
+    enum moeq_status status = used ? MOEQ_OK : MOEQ_OVER_MEMORY;
+    for (size_t i = 0; !status && i < plan->source->n_weights; i++) {
+        struct moeq_plan_item *item = &plan->items[plan->n_items++];
+        item->weight = &plan->source->weights[i];
+        status = decide(item, &plan->source->config, request, used, err);
+        uint64_t n_bytes, n_padded;
+        if (!status)
+            status = moeq_packed_size(item->format, item->weight->rows, item->weight->cols, &n_bytes,
+                                      &n_padded, err);
+        if (!status)
+            item->n_bytes = item->native ? n_bytes : n_padded;
+    }
+    for (size_t i = 0; !status && i < request->n_rules; i++)
+        if (!used[i]) {
+            status = moeq_fail(err, MOEQ_USAGE, "the rule %s matches no tensor that an earlier rule left",
+                               request->rules[i].text);
+            moeq_error_hint(err, "roles: experts, shared, dense, attn, embed, head, mtp; names: moeq convert "
+                                 "--dry-run --json");
+        }
+    free(used);
+    return status;
+}
+
+enum moeq_status moeq_plan_make(struct moeq_plan *plan, const struct moeq_source *source,
+                                const struct moeq_plan_request *request, struct moeq_error *err)
+{
+    *plan = (struct moeq_plan){.source = source};
+    plan->items = moeq_calloc(source->n_weights, sizeof *plan->items, err);
+    enum moeq_status status = plan->items ? decide_all(plan, request, err) : MOEQ_OVER_MEMORY;
+    if (!status)
+        status = lay_out(plan, err);
+    if (status)
+        moeq_plan_free(plan);
+    return status;
+}
+
+void moeq_plan_free(struct moeq_plan *plan)
+{
+    free(plan->items);
+    free(plan->segments);
+    free(plan->files);
+    *plan = (struct moeq_plan){0};
+}

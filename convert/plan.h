@@ -1,0 +1,71 @@
+/* The plan of a conversion: what every weight becomes and why, and where its bytes will lie. Made from
+ * headers alone; nothing of a tensor's data is read. */
+#ifndef MOEQ_PLAN_H
+#define MOEQ_PLAN_H
+
+#include "hash.h"
+#include "source.h"
+
+/* "KEY=LEVEL": KEY is a role (experts, shared, dense, attn, embed, head, mtp) or a glob over tensor names
+ * with or without "model." in front; LEVEL is a format or "keep". */
+struct moeq_rule {
+    const char *text; /* borrowed */
+    char key[200];
+    bool is_role;
+    enum moeq_role role;
+    bool keep;
+    struct moeq_format format;
+};
+
+struct moeq_plan_request {
+    bool has_level;
+    struct moeq_format level; /* of the matrices of all layers that no rule names; embedding and head stay */
+    const struct moeq_rule *rules; /* first match wins */
+    size_t n_rules;
+};
+
+struct moeq_plan_item {
+    const struct moeq_weight *weight;
+    struct moeq_format format; /* in the package */
+    bool native;               /* stored with its own dtype and shape, not as packed bytes */
+    uint64_t n_bytes;          /* in the file */
+    char reason[256];
+};
+
+struct moeq_plan_segment {
+    char name[160];
+    size_t first, n_items;
+    uint64_t n_bytes;
+};
+
+struct moeq_plan_file {
+    char name[40];
+    size_t first, n_segments;
+    uint64_t n_bytes; /* of the whole file */
+    uint64_t n_head;  /* of which header */
+};
+
+struct moeq_plan {
+    const struct moeq_source *source;
+    struct moeq_plan_item *items; /* in the order of the package */
+    size_t n_items;
+    struct moeq_plan_segment *segments;
+    size_t n_segments;
+    struct moeq_plan_file *files;
+    size_t n_files;
+};
+
+enum moeq_status moeq_rule_parse(const char *text, struct moeq_format defaults, struct moeq_rule *out,
+                                 struct moeq_error *err);
+
+/* A rule that matches nothing is MOEQ_USAGE: it is most likely misspelt. */
+enum moeq_status moeq_plan_make(struct moeq_plan *plan, const struct moeq_source *source,
+                                const struct moeq_plan_request *request, struct moeq_error *err);
+void moeq_plan_free(struct moeq_plan *plan);
+
+/* The bytes before the data of a file, with the plan's hash in its metadata. */
+enum moeq_status moeq_plan_file_head(const struct moeq_plan *plan, const struct moeq_plan_file *file,
+                                     struct moeq_hash plan_hash, struct moeq_bytes *head,
+                                     struct moeq_error *err);
+
+#endif

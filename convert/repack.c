@@ -1,0 +1,368 @@
+#include "repack.h"
+
+#include "interrupt.h"
+#include "repack_manifest.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define MAX_SMALL_BYTES (256u << 20)
+
+struct job {
+    const struct moeq_repack *repack;
+    const struct moeq_plan *plan;
+    struct moeq_provenance provenance;
+    struct moeq_hash plan_hash;
+    struct moeq_layer_hashes *layers; /* [n_files] */
+    struct moeq_hash *segment_hashes; /* [n_segments] */
+    bool *kept;                       /* [n_files] */
+    struct moeq_repack_result *result;
+};
+
+/* ---- provenance ---- */
+
+static enum moeq_status hash_source(void *context, unsigned worker, uint64_t begin, uint64_t end,
+                                    struct moeq_error *err)
+{
+    struct job *job = context;
+    (void)worker;
+    enum moeq_status status = MOEQ_OK;
+    for (uint64_t i = begin; !status && i < end; i++) {
+        struct moeq_source_file *file = &job->provenance.sources[i];
+        char *path = moeq_provenance_path(&job->provenance, job->plan->source, i, err);
+        status = path ? moeq_interrupt_check(err) : MOEQ_OVER_MEMORY;
+        if (!status)
+            status = moeq_sha256_file(path, file->sha256, err);
+        moeq_progress_add(job->repack->progress, file->n_bytes, file->name);
+        free(path);
+    }
+    return status;
+}
+
+static enum moeq_status job_init(struct job *job, const struct moeq_plan *plan, struct moeq_error *err)
+{
+    job->plan = plan;
+    enum moeq_status status = moeq_provenance_list(&job->provenance, plan->source, err);
+    job->layers = moeq_calloc(plan->n_files, sizeof *job->layers, err);
+    job->segment_hashes = moeq_calloc(plan->n_segments, sizeof *job->segment_hashes, err);
+    job->kept = moeq_calloc(plan->n_files, sizeof *job->kept, err);
+    if (!status && (!job->layers || !job->segment_hashes || !job->kept))
+        status = MOEQ_OVER_MEMORY;
+    for (size_t i = 0; !status && i < plan->n_files; i++)
+        job->layers[i].segments = &job->segment_hashes[plan->files[i].first];
+    return status;
+}
+
+static void job_free(struct job *job)
+{
+    moeq_provenance_free(&job->provenance);
+    free(job->layers);
+    free(job->segment_hashes);
+    free(job->kept);
+}
+
+uint64_t moeq_repack_work(const struct moeq_source *source)
+{
+    uint64_t n = 0, weights = 0;
+    for (size_t i = 0; source->is_package && i < source->package.n_files; i++)
+        n += source->package.files[i].file.n_bytes;
+    for (size_t i = 0; !source->is_package && i < source->checkpoint.n_shards; i++)
+        n += source->checkpoint.shards[i].file.n_bytes;
+    for (size_t i = 0; i < source->n_weights; i++)
+        weights += source->weights[i].n_bytes;
+    return n + weights;
+}
+
+static uint64_t package_bytes(const struct job *job, size_t n_manifest)
+{
+    uint64_t n = n_manifest;
+    for (size_t i = 0; i < job->plan->n_files; i++)
+        n += job->plan->files[i].n_bytes;
+    for (size_t i = 0; i < job->provenance.n_copies; i++)
+        n += job->provenance.copies[i].n_bytes;
+    return n;
+}
+
+enum moeq_status moeq_repack_bytes(const struct moeq_plan *plan, json_t *options, uint64_t *n_bytes,
+                                   struct moeq_error *err)
+{
+    struct job job = {0};
+    enum moeq_status status = job_init(&job, plan, err);
+    /* Hashes have a fixed width, so a manifest of zeros has the size of the real one. */
+    char *text =
+        status ? NULL : moeq_repack_manifest(plan, &job.provenance, job.plan_hash, job.layers, options, err);
+    if (text)
+        *n_bytes = package_bytes(&job, strlen(text));
+    else if (!status)
+        status = MOEQ_OVER_MEMORY;
+    free(text);
+    job_free(&job);
+    return status;
+}
+
+/* ---- what is there already ---- */
+
+static enum moeq_status refuse(const char *path, struct moeq_error *err, const char *what)
+{
+    moeq_fail(err, MOEQ_IO, "%s", what);
+    moeq_error_in_file(err, path);
+    moeq_error_hint(err, "choose another output, or give --force to replace it");
+    return MOEQ_IO;
+}
+
+/* A finished package: ours (done already), or another one, which only --force replaces. */
+static enum moeq_status meet_finished(struct job *job, const char *out, const char *manifest_path,
+                                      struct moeq_error *err)
+{
+    struct moeq_package package;
+    struct moeq_error problem = {0};
+    const char *hex = NULL;
+    struct moeq_hash plan_hash;
+    if (moeq_package_open(&package, out, &problem) == MOEQ_OK) {
+        hex = json_string_value(json_object_get(package.manifest, "plan"));
+        job->result->was_complete = !job->repack->force && hex && moeq_hash_parse(hex, &plan_hash) &&
+                                    moeq_hash_equal(plan_hash, job->plan_hash);
+        moeq_package_close(&package);
+    }
+    if (job->result->was_complete)
+        return MOEQ_OK;
+    if (!job->repack->force)
+        return refuse(out, err,
+                      problem.status ? "the output exists, and its package is damaged"
+                                     : "the output exists and holds another package");
+    if (unlink(manifest_path) != 0)
+        return moeq_fail_errno(err, errno, "cannot replace the old manifest");
+    return MOEQ_OK;
+}
+
+static bool is_planned_name(const struct job *job, const char *name)
+{
+    size_t n = strlen(name);
+    const size_t part = strlen(".part");
+    if (n > part && strcmp(name + n - part, ".part") == 0)
+        n -= part;
+#define SAME(other) (strlen(other) == n && strncmp(name, (other), n) == 0)
+    if (SAME(MOEQ_MANIFEST_NAME))
+        return true;
+    for (size_t i = 0; i < job->plan->n_files; i++)
+        if (SAME(job->plan->files[i].name))
+            return true;
+    for (size_t i = 0; i < job->provenance.n_copies; i++)
+        if (SAME(job->provenance.copies[i].name))
+            return true;
+#undef SAME
+    return false;
+}
+
+/* A folder may hold what this plan would write, and nothing else. */
+static enum moeq_status meet_folder(const struct job *job, const char *out, struct moeq_error *err)
+{
+    DIR *folder = opendir(out);
+    if (!folder) {
+        moeq_fail_errno(err, errno, "cannot open the output folder");
+        moeq_error_in_file(err, out);
+        return MOEQ_IO;
+    }
+    enum moeq_status status = MOEQ_OK;
+    for (struct dirent *entry; !status && (entry = readdir(folder));)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            !is_planned_name(job, entry->d_name)) {
+            status =
+                moeq_fail(err, MOEQ_IO, "the output exists and holds %s, which is not part of this package",
+                          entry->d_name);
+            moeq_error_in_file(err, out);
+            moeq_error_hint(err, "choose another output");
+        }
+    closedir(folder);
+    return status;
+}
+
+/* Marks the layer files that an earlier run of the same plan finished. Damaged ones are written anew. */
+static enum moeq_status find_kept(struct job *job, const char *out, struct moeq_error *err)
+{
+    for (size_t i = 0; i < job->plan->n_files; i++) {
+        const struct moeq_plan_file *file = &job->plan->files[i];
+        char *path = moeq_path_join(out, file->name, err);
+        if (!path)
+            return MOEQ_OVER_MEMORY;
+        enum moeq_status found = MOEQ_DAMAGED;
+        if (moeq_path_exists(path))
+            found = moeq_layer_file_check(job->plan, file, job->plan_hash, path, &job->layers[i], NULL);
+        free(path);
+        if (found == MOEQ_CHECK_FAILED && !job->repack->force)
+            return refuse(out, err,
+                          "the output holds an unfinished conversion with other options or another source");
+        job->kept[i] = found == MOEQ_OK;
+        job->result->n_files_kept += job->kept[i];
+    }
+    return MOEQ_OK;
+}
+
+static enum moeq_status meet_output(struct job *job, struct moeq_error *err)
+{
+    const char *out = job->repack->out;
+    char *manifest_path = moeq_path_join(out, MOEQ_MANIFEST_NAME, err);
+    if (!manifest_path)
+        return MOEQ_OVER_MEMORY;
+    enum moeq_status status = meet_folder(job, out, err);
+    if (!status && moeq_path_exists(manifest_path))
+        status = meet_finished(job, out, manifest_path, err);
+    free(manifest_path);
+    if (!status && !job->result->was_complete)
+        status = find_kept(job, out, err);
+    return status;
+}
+
+/* ---- writing ---- */
+
+static enum moeq_status check_space(const struct job *job, struct moeq_error *err)
+{
+    struct statvfs info;
+    uint64_t needed = 0;
+    for (size_t i = 0; i < job->plan->n_files; i++)
+        needed += job->kept[i] ? 0 : job->plan->files[i].n_bytes;
+    if (statvfs(job->repack->out, &info) != 0)
+        return MOEQ_OK; /* the writes will tell */
+    uint64_t available = (uint64_t)info.f_bavail * info.f_frsize;
+    if (needed <= available)
+        return MOEQ_OK;
+    moeq_fail(err, MOEQ_IO, "no room: %llu bytes are needed, %llu are free", (unsigned long long)needed,
+              (unsigned long long)available);
+    moeq_error_in_file(err, job->repack->out);
+    moeq_error_hint(err, "free some space and run the same command again");
+    return MOEQ_IO;
+}
+
+static enum moeq_status write_bytes(const struct moeq_out_dir *dir, const char *name, const void *data,
+                                    size_t n, struct moeq_error *err)
+{
+    struct moeq_out out;
+    enum moeq_status status = moeq_out_create(&out, dir, name, n, err);
+    if (!status)
+        status = moeq_out_write(&out, data, n, err);
+    if (!status)
+        status = moeq_out_finish(&out, NULL, NULL, err);
+    moeq_out_abandon(&out);
+    return status;
+}
+
+static enum moeq_status write_copies(const struct job *job, const struct moeq_out_dir *dir,
+                                     struct moeq_error *err)
+{
+    struct moeq_bytes bytes = {0};
+    enum moeq_status status = MOEQ_OK;
+    for (size_t i = 0; !status && i < job->provenance.n_copies; i++) {
+        const struct moeq_copied_file *copy = &job->provenance.copies[i];
+        char *path = moeq_path_join(job->plan->source->path, copy->name, err);
+        status = path ? moeq_file_read_all(path, MAX_SMALL_BYTES, &bytes, err) : MOEQ_OVER_MEMORY;
+        if (!status && !moeq_hash_equal(moeq_hash_bytes(bytes.data, bytes.n_bytes), copy->hash)) {
+            status = moeq_fail(err, MOEQ_IO, "the file changed while it was converted");
+            moeq_error_in_file(err, path);
+        }
+        if (!status)
+            status = write_bytes(dir, copy->name, bytes.data, bytes.n_bytes, err);
+        free(path);
+    }
+    moeq_bytes_free(&bytes);
+    return status;
+}
+
+static uint64_t source_bytes(const struct moeq_plan *plan, const struct moeq_plan_file *file)
+{
+    uint64_t n = 0;
+    for (size_t s = 0; s < file->n_segments; s++) {
+        const struct moeq_plan_segment *segment = &plan->segments[file->first + s];
+        for (size_t i = 0; i < segment->n_items; i++)
+            n += plan->items[segment->first + i].weight->n_bytes;
+    }
+    return n;
+}
+
+static enum moeq_status write_layers(struct job *job, const struct moeq_out_dir *dir, struct moeq_error *err)
+{
+    struct moeq_layer_buffers buffers = {0};
+    enum moeq_status status = MOEQ_OK;
+    for (size_t i = 0; !status && i < job->plan->n_files; i++) {
+        const struct moeq_plan_file *file = &job->plan->files[i];
+        status = moeq_interrupt_check(err);
+        if (status || job->kept[i])
+            moeq_progress_add(job->repack->progress, source_bytes(job->plan, file), file->name);
+        else
+            status = moeq_layer_file_write(job->plan, file, job->plan_hash, dir, job->repack->pool, &buffers,
+                                           job->repack->progress, &job->layers[i], err);
+    }
+    moeq_layer_buffers_free(&buffers);
+    return status;
+}
+
+static enum moeq_status check_manifest(void *context, const char *path, struct moeq_error *err)
+{
+    struct moeq_bytes text = {0};
+    (void)context;
+    enum moeq_status status = moeq_file_read_all(path, SIZE_MAX, &text, err);
+    json_t *manifest = status ? NULL : moeq_manifest_parse(text.data, text.n_bytes, err);
+    if (!status && !manifest)
+        status = MOEQ_IO;
+    json_decref(manifest);
+    moeq_bytes_free(&text);
+    return status;
+}
+
+static enum moeq_status write_manifest(struct job *job, const struct moeq_out_dir *dir,
+                                       struct moeq_error *err)
+{
+    char *text = moeq_repack_manifest(job->plan, &job->provenance, job->plan_hash, job->layers,
+                                      job->repack->options, err);
+    if (!text)
+        return MOEQ_OVER_MEMORY;
+    struct moeq_out out;
+    enum moeq_status status = moeq_out_create(&out, dir, MOEQ_MANIFEST_NAME, strlen(text), err);
+    if (!status)
+        status = moeq_out_write(&out, text, strlen(text), err);
+    if (!status)
+        status = moeq_out_finish(&out, check_manifest, NULL, err);
+    moeq_out_abandon(&out);
+    job->result->n_bytes = package_bytes(job, strlen(text));
+    free(text);
+    return status;
+}
+
+/* The folder is locked before it is looked at, so that two conversions into it cannot both begin. */
+static enum moeq_status write_package(struct job *job, struct moeq_error *err)
+{
+    struct moeq_out_dir dir;
+    enum moeq_status status = moeq_out_dir_open(&dir, job->repack->out, err);
+    if (status)
+        return status;
+    status = meet_output(job, err);
+    if (!status && !job->result->was_complete) {
+        status = check_space(job, err);
+        if (!status)
+            status = write_copies(job, &dir, err);
+        if (!status)
+            status = write_layers(job, &dir, err);
+        if (!status)
+            status = write_manifest(job, &dir, err);
+    }
+    moeq_out_dir_close(&dir);
+    return status;
+}
+
+enum moeq_status moeq_repack_run(const struct moeq_repack *repack, struct moeq_repack_result *result,
+                                 struct moeq_error *err)
+{
+    struct job job = {.repack = repack, .result = result};
+    *result = (struct moeq_repack_result){0};
+    enum moeq_status status = job_init(&job, repack->plan, err);
+    if (!status)
+        status = moeq_pool_for(repack->pool, job.provenance.n_sources, 1, hash_source, &job, err);
+    if (!status)
+        status = moeq_plan_hash(repack->plan, &job.provenance, &job.plan_hash, err);
+    if (!status)
+        status = write_package(&job, err);
+    job_free(&job);
+    return status;
+}

@@ -1,0 +1,35 @@
+/* Writing a package: layer files one after the other, each complete and durable before the next; the manifest
+ * last. A conversion that was stopped continues: files that are complete under the same plan are kept. */
+#ifndef MOEQ_REPACK_H
+#define MOEQ_REPACK_H
+
+#include "plan.h"
+#include "pool.h"
+#include "progress.h"
+
+struct moeq_repack {
+    const struct moeq_plan *plan;
+    const char *out; /* folder of the package */
+    json_t *options; /* what the user asked for, for the manifest; borrowed */
+    bool force;      /* replace another package, or an unfinished one of another plan */
+    struct moeq_pool *pool;
+    struct moeq_progress *progress; /* counts source bytes: hashed, then converted */
+};
+
+struct moeq_repack_result {
+    bool was_complete;   /* the package was there already, from the same plan */
+    size_t n_files_kept; /* of an earlier, unfinished run */
+    uint64_t n_bytes;    /* of the package, all files */
+};
+
+enum moeq_status moeq_repack_run(const struct moeq_repack *repack, struct moeq_repack_result *result,
+                                 struct moeq_error *err);
+
+/* Bytes of the finished package, exactly, without reading tensor data. */
+enum moeq_status moeq_repack_bytes(const struct moeq_plan *plan, json_t *options, uint64_t *n_bytes,
+                                   struct moeq_error *err);
+
+/* Bytes that the progress of a run counts: every source file twice. */
+uint64_t moeq_repack_work(const struct moeq_source *source);
+
+#endif

@@ -1,0 +1,185 @@
+#include "repack_manifest.h"
+
+#include <stdlib.h>
+
+/* Small files of a release that travel with the weights, byte for byte. */
+static const char *const small_files[] = {
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "tokenizer.model",
+    "tiktoken.model",
+    "chat_template.jinja",
+    "LICENSE",
+    "LICENSE-MODEL",
+    "README.md",
+};
+
+#define N_SMALL_FILES   (sizeof small_files / sizeof *small_files)
+#define MAX_SMALL_BYTES (256u << 20)
+
+static enum moeq_status add_copy(struct moeq_provenance *p, const struct moeq_source *source,
+                                 const char *name, struct moeq_error *err)
+{
+    struct moeq_bytes bytes = {0};
+    enum moeq_status status = MOEQ_OK;
+    char *path = moeq_path_join(source->path, name, err);
+    if (!path)
+        return MOEQ_OVER_MEMORY;
+    if (moeq_path_exists(path)) {
+        status = moeq_file_read_all(path, MAX_SMALL_BYTES, &bytes, err);
+        if (!status)
+            p->copies[p->n_copies++] =
+                (struct moeq_copied_file){name, bytes.n_bytes, moeq_hash_bytes(bytes.data, bytes.n_bytes)};
+    }
+    moeq_bytes_free(&bytes);
+    free(path);
+    return status;
+}
+
+enum moeq_status moeq_provenance_list(struct moeq_provenance *provenance, const struct moeq_source *source,
+                                      struct moeq_error *err)
+{
+    const size_t n = source->is_package ? source->package.n_files : source->checkpoint.n_shards;
+    *provenance = (struct moeq_provenance){0};
+    provenance->sources = moeq_calloc(n, sizeof *provenance->sources, err);
+    provenance->copies = moeq_calloc(N_SMALL_FILES, sizeof *provenance->copies, err);
+    enum moeq_status status = provenance->sources && provenance->copies ? MOEQ_OK : MOEQ_OVER_MEMORY;
+    for (size_t i = 0; !status && i < n; i++) {
+        struct moeq_source_file *file = &provenance->sources[provenance->n_sources++];
+        file->name = source->is_package ? source->package.files[i].name : source->checkpoint.shards[i].name;
+        file->n_bytes = source->is_package ? source->package.files[i].file.n_bytes
+                                           : source->checkpoint.shards[i].file.n_bytes;
+        memset(file->sha256, '0', MOEQ_SHA256_HEX - 1);
+    }
+    for (size_t i = 0; !status && i < N_SMALL_FILES; i++)
+        status = add_copy(provenance, source, small_files[i], err);
+    if (status)
+        moeq_provenance_free(provenance);
+    return status;
+}
+
+void moeq_provenance_free(struct moeq_provenance *provenance)
+{
+    free(provenance->sources);
+    free(provenance->copies);
+    *provenance = (struct moeq_provenance){0};
+}
+
+char *moeq_provenance_path(const struct moeq_provenance *provenance, const struct moeq_source *source,
+                           size_t i, struct moeq_error *err)
+{
+    return moeq_path_join(source->path, provenance->sources[i].name, err);
+}
+
+/* ---- JSON ---- */
+
+static json_t *sources_json(const struct moeq_provenance *p)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < p->n_sources; i++)
+        json_array_append_new(list,
+                              json_pack("{s:s, s:I, s:s}", "file", p->sources[i].name, "n_bytes",
+                                        (json_int_t)p->sources[i].n_bytes, "sha256", p->sources[i].sha256));
+    return list;
+}
+
+static json_t *copies_json(const struct moeq_provenance *p)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < p->n_copies; i++) {
+        char hex[MOEQ_HASH_HEX];
+        moeq_hash_hex(p->copies[i].hash, hex);
+        json_array_append_new(list, json_pack("{s:s, s:I, s:s}", "file", p->copies[i].name, "n_bytes",
+                                              (json_int_t)p->copies[i].n_bytes, "xxh3_128", hex));
+    }
+    return list;
+}
+
+static const char *level_text(const struct moeq_plan_item *item, char text[MOEQ_FORMAT_BYTES])
+{
+    return moeq_format_text(item->format, text);
+}
+
+static json_t *tensor_json(const struct moeq_plan_item *item)
+{
+    char level[MOEQ_FORMAT_BYTES];
+    json_t *shape = json_array();
+    for (size_t i = 0; i < item->weight->n_dims; i++)
+        json_array_append_new(shape, json_integer((json_int_t)item->weight->shape[i]));
+    return json_pack("{s:s, s:s, s:o, s:s}", "name", item->weight->name, "level", level_text(item, level),
+                     "shape", shape, "reason", item->reason);
+}
+
+static json_t *segment_json(const struct moeq_plan *plan, const struct moeq_plan_segment *segment,
+                            struct moeq_hash hash)
+{
+    char hex[MOEQ_HASH_HEX];
+    moeq_hash_hex(hash, hex);
+    json_t *tensors = json_array();
+    for (size_t i = 0; i < segment->n_items; i++)
+        json_array_append_new(tensors, tensor_json(&plan->items[segment->first + i]));
+    return json_pack("{s:s, s:I, s:s, s:o}", "name", segment->name, "n_bytes", (json_int_t)segment->n_bytes,
+                     "xxh3_128", hex, "tensors", tensors);
+}
+
+static json_t *file_json(const struct moeq_plan *plan, const struct moeq_plan_file *file,
+                         const struct moeq_layer_hashes *hashes)
+{
+    char head[MOEQ_HASH_HEX], list[MOEQ_HASH_HEX];
+    moeq_hash_hex(hashes->head, head);
+    moeq_hash_hex(hashes->hashes, list);
+    json_t *segments = json_array();
+    for (size_t i = 0; i < file->n_segments; i++)
+        json_array_append_new(segments,
+                              segment_json(plan, &plan->segments[file->first + i], hashes->segments[i]));
+    return json_pack("{s:s, s:I, s:s, s:s, s:o}", "file", file->name, "n_bytes", (json_int_t)file->n_bytes,
+                     "head_xxh3_128", head, "hashes_xxh3_128", list, "segments", segments);
+}
+
+enum moeq_status moeq_plan_hash(const struct moeq_plan *plan, const struct moeq_provenance *provenance,
+                                struct moeq_hash *out, struct moeq_error *err)
+{
+    char level[MOEQ_FORMAT_BYTES];
+    json_t *levels = json_object();
+    for (size_t i = 0; i < plan->n_items; i++)
+        json_object_set_new(levels, plan->items[i].weight->name,
+                            json_pack("[s, s]", level_text(&plan->items[i], level), plan->items[i].reason));
+    bool complete = json_object_size(levels) == plan->n_items;
+    json_t *all =
+        json_pack("{s:s, s:i, s:o, s:o, s:o}", "tool", MOEQ_VERSION, "version", MOEQ_PACKAGE_VERSION,
+                  "source", sources_json(provenance), "copies", copies_json(provenance), "levels", levels);
+    char *text = all && complete ? moeq_json_text(all, false) : NULL;
+    enum moeq_status status = text ? MOEQ_OK : moeq_fail_alloc(err, 0);
+    if (text)
+        *out = moeq_hash_bytes(text, strlen(text));
+    free(text);
+    json_decref(all);
+    return status;
+}
+
+char *moeq_repack_manifest(const struct moeq_plan *plan, const struct moeq_provenance *provenance,
+                           struct moeq_hash plan_hash, const struct moeq_layer_hashes *layers,
+                           const json_t *options, struct moeq_error *err)
+{
+    char hex[MOEQ_HASH_HEX];
+    moeq_hash_hex(plan_hash, hex);
+    json_t *files = json_array();
+    for (size_t i = 0; i < plan->n_files; i++)
+        json_array_append_new(files, file_json(plan, &plan->files[i], &layers[i]));
+    bool complete = json_array_size(files) == plan->n_files;
+    json_t *manifest =
+        json_pack("{s:s, s:i, s:s, s:s, s:s, s:O, s:o, s:o, s:o}", "format", MOEQ_PACKAGE_FORMAT, "version",
+                  MOEQ_PACKAGE_VERSION, "tool", "moeq " MOEQ_VERSION, "architecture",
+                  plan->source->config.architecture, "plan", hex, "options", (json_t *)options, "source",
+                  sources_json(provenance), "copies", copies_json(provenance), "files", files);
+    char *text = NULL;
+    if (manifest && complete)
+        text = moeq_manifest_seal(manifest, err);
+    else
+        moeq_fail_alloc(err, 0);
+    json_decref(manifest);
+    return text;
+}
