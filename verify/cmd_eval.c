@@ -1,0 +1,218 @@
+#include "cmd_eval.h"
+
+#include "evaluate.h"
+#include "file.h"
+#include "verb.h"
+
+#include <stdlib.h>
+
+#define MAX_TEXT_BYTES ((size_t)1 << 32)
+
+struct eval_options {
+    struct moeq_common common;
+    const char *text, *reference, *convention;
+    uint64_t context, windows;
+};
+
+#define OPTION(field) offsetof(struct eval_options, field)
+
+static const struct moeq_option options_table[] = {
+    {"text", 't', MOEQ_OPTION_TEXT, "FILE", "text to evaluate on, UTF-8", OPTION(text), 0, 0, NULL},
+    {"reference", 'r', MOEQ_OPTION_TEXT, "SRC|PKG",
+     "model to compare with: KL divergence and top-1 agreement", OPTION(reference), 0, 0, NULL},
+    {"convention", 0, MOEQ_OPTION_CHOICE, "NAME",
+     "windows: BOS and ctx-1 tokens, all scored; llama: as llama.cpp's perplexity, second half of each "
+     "window scored",
+     OPTION(convention), 0, 0, "windows|llama"},
+    {"ctx", 'c', MOEQ_OPTION_NUMBER, "N", "tokens of a window; default 256, with --convention llama 512",
+     OPTION(context), 2, 1u << 20, NULL},
+    {"windows", 'w', MOEQ_OPTION_NUMBER, "N", "evaluate only the first N windows", OPTION(windows), 1,
+     1u << 30, NULL},
+    MOEQ_COMMON_OPTIONS,
+    {NULL, 0, 0, NULL, NULL, 0, 0, 0, NULL},
+};
+
+struct eval {
+    const struct eval_options *options;
+    bool llama;
+    struct moeq_source source, reference;
+    struct moeq_windows windows;
+    struct moeq_evaluation result;
+    struct moeq_evaluation_memory memory;
+    double seconds;
+};
+
+static uint64_t context_of(const struct eval_options *o, bool llama)
+{
+    return o->context ? o->context : llama ? 512 : 256;
+}
+
+static enum moeq_status cut_text(struct eval *e, struct moeq_error *err)
+{
+    struct moeq_bytes text = {0};
+    struct moeq_tokenizer *tokenizer = NULL;
+    enum moeq_status status = moeq_file_read_all(e->options->text, MAX_TEXT_BYTES, &text, err);
+    if (!status && !(tokenizer = moeq_tokenizer_open(e->source.path, err)))
+        status = err->status;
+    if (!status)
+        status = moeq_windows_cut(&e->windows, tokenizer, e->source.config.bos, text.data, text.n_bytes,
+                                  e->llama ? MOEQ_CONVENTION_LLAMA : MOEQ_CONVENTION_WINDOWS,
+                                  context_of(e->options, e->llama), e->options->windows, err);
+    moeq_error_in_file(err, e->options->text);
+    moeq_tokenizer_close(tokenizer);
+    moeq_bytes_free(&text);
+    return status;
+}
+
+static enum moeq_status evaluate(struct eval *e, struct moeq_error *err)
+{
+    const struct moeq_source *reference = e->options->reference ? &e->reference : NULL;
+    struct moeq_pool *pool = moeq_verb_pool(&e->options->common, err);
+    if (!pool)
+        return MOEQ_OVER_MEMORY;
+    e->memory = moeq_evaluate_memory(&e->source, reference, &e->windows, moeq_pool_jobs(pool));
+    uint64_t n_layers = e->source.config.n_layers + (reference ? reference->config.n_layers : 0);
+    struct moeq_progress *progress =
+        moeq_progress_start("eval", "layers", n_layers, e->options->common.quiet);
+    const double begin = moeq_clock();
+    enum moeq_status status =
+        moeq_evaluate(&e->source, reference, &e->windows, pool, progress, &e->result, err);
+    e->seconds = moeq_clock() - begin;
+    moeq_progress_end(progress);
+    moeq_pool_join(pool);
+    return status;
+}
+
+/* ---- what is printed ---- */
+
+struct weight_sizes {
+    uint64_t n_weights, n_bytes, n_expert_weights, n_expert_bytes;
+};
+
+static struct weight_sizes measure(const struct moeq_source *source)
+{
+    struct weight_sizes s = {0};
+    for (size_t i = 0; i < source->n_weights; i++) {
+        const struct moeq_weight *w = &source->weights[i];
+        s.n_weights += w->rows * w->cols;
+        s.n_bytes += w->n_bytes;
+        if (moeq_part_role(w->id.part) == MOEQ_ROLE_EXPERTS) {
+            s.n_expert_weights += w->rows * w->cols;
+            s.n_expert_bytes += w->n_bytes;
+        }
+    }
+    return s;
+}
+
+static double bits_per_weight(uint64_t n_bytes, uint64_t n_weights)
+{
+    return n_weights ? 8.0 * (double)n_bytes / (double)n_weights : 0;
+}
+
+static double tokens_per_second(const struct eval *e)
+{
+    uint64_t n = e->windows.n_windows * e->windows.context * (e->options->reference ? 2 : 1);
+    return e->seconds > 0 ? (double)n / e->seconds : 0;
+}
+
+static json_t *eval_json(const struct eval *e)
+{
+    const struct moeq_evaluation *r = &e->result;
+    const struct weight_sizes s = measure(&e->source);
+    json_t *json =
+        json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "moeq",
+                  "eval", "version", 1, "model", e->source.path, "text", e->options->text, "convention",
+                  e->llama ? "llama" : "windows", "context", (json_int_t)e->windows.context, "windows",
+                  (json_int_t)e->windows.n_windows, "text_tokens", (json_int_t)e->windows.n_text_tokens,
+                  "scored", (json_int_t)r->n_scored, "weight_bytes", (json_int_t)s.n_bytes, "bits_per_weight",
+                  bits_per_weight(s.n_bytes, s.n_weights), "bits_per_expert_weight",
+                  bits_per_weight(s.n_expert_bytes, s.n_expert_weights), "nll", r->nll, "perplexity",
+                  r->perplexity, "perplexity_error", r->perplexity_error);
+    if (r->has_reference)
+        json_object_set_new(json, "reference",
+                            json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "model", e->options->reference,
+                                      "perplexity", r->reference_perplexity, "kld_mean", r->kld, "kld_error",
+                                      r->kld_error, "kld_p999", r->kld_999, "kld_max", r->kld_max, "top1",
+                                      r->top1));
+    json_object_set_new(json, "memory",
+                        json_pack("{s:I, s:I, s:I}", "hidden_states_bytes",
+                                  (json_int_t)e->memory.sweep.hidden, "layer_float32_bytes",
+                                  (json_int_t)e->memory.sweep.layer_float32, "planned_bytes",
+                                  (json_int_t)e->memory.total));
+    json_object_set_new(json, "timing",
+                        json_pack("{s:f, s:f, s:I}", "seconds", e->seconds, "tokens_per_second",
+                                  tokens_per_second(e), "peak_memory_bytes", (json_int_t)moeq_peak_memory()));
+    return json;
+}
+
+static void print_text(const struct eval *e)
+{
+    const struct moeq_evaluation *r = &e->result;
+    const struct weight_sizes s = measure(&e->source);
+    char a[MOEQ_SIZE_TEXT], b[MOEQ_SIZE_TEXT], c[MOEQ_SIZE_TEXT], d[MOEQ_SIZE_TEXT];
+    printf("model          %s: %s of weights, %.3f bits per weight (experts %.3f)\n", e->source.path,
+           moeq_size_text((double)s.n_bytes, a), bits_per_weight(s.n_bytes, s.n_weights),
+           bits_per_weight(s.n_expert_bytes, s.n_expert_weights));
+    printf("text           %s: %llu windows of %llu tokens, %llu scored (convention %s)\n", e->options->text,
+           (unsigned long long)e->windows.n_windows, (unsigned long long)e->windows.context,
+           (unsigned long long)r->n_scored, e->llama ? "llama" : "windows");
+    printf("perplexity     %.4f +- %.4f   (nll %.6f)\n", r->perplexity, r->perplexity_error, r->nll);
+    if (r->has_reference) {
+        printf("reference      %s: perplexity %.4f, ratio %.5f\n", e->options->reference,
+               r->reference_perplexity, r->perplexity / r->reference_perplexity);
+        printf("KL divergence  mean %.6f +- %.6f, 99.9%% %.5f, max %.5f\n", r->kld, r->kld_error, r->kld_999,
+               r->kld_max);
+        printf("top-1          %.3f%% agree\n", 100 * r->top1);
+    }
+    printf("speed          %.0f tokens/s, %.1f s\n", tokens_per_second(e), e->seconds);
+    printf("memory         peak %s; planned at most %s for hidden states (%s), weights and work; the largest "
+           "layer as "
+           "float32 is %s\n",
+           moeq_size_text((double)moeq_peak_memory(), a), moeq_size_text((double)e->memory.total, b),
+           moeq_size_text((double)e->memory.sweep.hidden, c),
+           moeq_size_text((double)e->memory.sweep.layer_float32, d));
+}
+
+static enum moeq_status run(void *options, const char *const *positional, size_t n_positional,
+                            struct moeq_error *err)
+{
+    struct eval e = {.options = options};
+    (void)n_positional;
+    e.llama = e.options->convention && strcmp(e.options->convention, "llama") == 0;
+    if (!e.options->text) {
+        moeq_fail(err, MOEQ_USAGE, "on what text? --text is missing");
+        return MOEQ_USAGE;
+    }
+    enum moeq_status status = moeq_source_open(&e.source, positional[0], err);
+    if (!status && e.options->reference)
+        status = moeq_source_open(&e.reference, e.options->reference, err);
+    if (!status)
+        status = cut_text(&e, err);
+    if (!status)
+        status = evaluate(&e, err);
+    if (!status && e.options->common.json)
+        status = moeq_verb_print_json(eval_json(&e), err);
+    else if (!status)
+        print_text(&e);
+    moeq_windows_free(&e.windows);
+    moeq_source_close(&e.source);
+    moeq_source_close(&e.reference);
+    return status;
+}
+
+const struct moeq_verb moeq_verb_eval = {
+    .name = "eval",
+    .arguments = "PKG|SRC --text FILE",
+    .summary = "perplexity, and KL divergence and top-1 agreement against a reference",
+    .details = "All windows go through the model together, one layer at a time, so memory holds the hidden "
+               "states and a part "
+               "of one layer. Arithmetic is float32; results do not depend on --jobs.\n\n"
+               "With --reference the same windows go through a second model; KL divergence is KL(reference "
+               "|| model), the "
+               "mean over the scored tokens with its standard error.",
+    .options = options_table,
+    .n_positional_min = 1,
+    .n_positional_max = 1,
+    .options_size = sizeof(struct eval_options),
+    .run = run,
+};
