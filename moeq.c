@@ -27,6 +27,16 @@ static int fail(const char *verb, const struct moeq_error *err)
     return (int)err->status;
 }
 
+/* What was printed must have arrived for the exit code to count. */
+static int finish_output(const char *verb, int code)
+{
+    struct moeq_error err = {0};
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    moeq_fail(&err, MOEQ_IO, "cannot write the result");
+    return fail(verb, &err);
+}
+
 static int unknown_verb(const char *name)
 {
     struct moeq_error err = {0};
@@ -97,22 +107,18 @@ int main(int argc, char **argv)
         return MOEQ_OK;
     }
     if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
-        return help(argc > 2 ? argc - 2 : 0, argv + 2);
+        return finish_output("help", help(argc > 2 ? argc - 2 : 0, argv + 2));
     const struct moeq_verb *verb = find_verb(name);
     if (!verb)
         return unknown_verb(name);
     if (asks_for_help(argc - 2, argv + 2)) {
         moeq_help_verb(stdout, verb);
-        return MOEQ_OK;
+        return finish_output(name, MOEQ_OK);
     }
     enum moeq_status status = run_verb(verb, argc - 2, argv + 2, &err);
     if (status && status != MOEQ_CHECK_FAILED && !err.status)
         moeq_fail(&err, MOEQ_BUG, "failed without saying why");
     if (err.status)
         return fail(verb->name, &err);
-    if (fflush(stdout) != 0) {
-        moeq_fail(&err, MOEQ_IO, "cannot write the result");
-        return fail(verb->name, &err);
-    }
-    return (int)status;
+    return finish_output(verb->name, (int)status);
 }

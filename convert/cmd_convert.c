@@ -72,6 +72,14 @@ static enum moeq_status split_rules(struct conversion *c, struct moeq_error *err
     return MOEQ_OK;
 }
 
+static bool makes_asymmetric(const struct conversion *c, const struct moeq_plan_request *request)
+{
+    bool found = request->has_level && request->level.asymmetric;
+    for (size_t i = 0; i < c->n_rules; i++)
+        found = found || c->rules[i].format.asymmetric;
+    return found;
+}
+
 static enum moeq_status make_plan(struct conversion *c, struct moeq_error *err)
 {
     const struct convert_options *o = c->options;
@@ -86,6 +94,10 @@ static enum moeq_status make_plan(struct conversion *c, struct moeq_error *err)
     request.has_level = o->level && strcmp(o->level, "keep") != 0;
     if (!status && request.has_level)
         status = moeq_format_parse(o->level, defaults, &request.level, err);
+    if (!status && o->asymmetric && !makes_asymmetric(c, &request)) {
+        status = moeq_fail(err, MOEQ_USAGE, "--asym is for int4, which neither --level nor a rule makes");
+        moeq_error_hint(err, "drop it, or give --level int4 or a rule such as experts=int4");
+    }
     if (!status)
         status = moeq_plan_make(&c->plan, &c->source, &request, err);
     return status;
@@ -96,7 +108,7 @@ static enum moeq_status describe_options(struct conversion *c, struct moeq_error
 {
     json_t *rules = json_array();
     for (size_t i = 0; i < c->n_rules; i++)
-        json_array_append_new(rules, json_string(c->texts[i]));
+        moeq_json_append(&rules, json_string(c->texts[i]));
     c->asked = json_pack("{s:s, s:s, s:b, s:o}", "level", c->options->level ? c->options->level : "keep",
                          "group", c->options->group ? c->options->group : "128", "asymmetric",
                          c->options->asymmetric, "rules", rules);
@@ -113,19 +125,20 @@ static json_t *result_json(const struct conversion *c, uint64_t n_bytes)
 static enum moeq_status dry_run(const struct conversion *c, struct moeq_error *err)
 {
     uint64_t n_bytes = 0;
-    enum moeq_status status = moeq_repack_bytes(&c->plan, c->asked, &n_bytes, err);
+    size_t n_files = 0;
+    enum moeq_status status = moeq_repack_bytes(&c->plan, c->asked, &n_bytes, &n_files, err);
     if (status)
         return status;
     if (c->options->common.json) {
         json_t *result = result_json(c, n_bytes);
-        json_object_set_new(result, "dry_run", json_true());
-        json_object_set_new(result, "tensors", moeq_summary_json(&c->plan));
+        moeq_json_set(&result, "dry_run", json_true());
+        moeq_json_set(&result, "tensors", moeq_summary_json(&c->plan));
         return moeq_verb_print_json(result, err);
     }
     char size[MOEQ_SIZE_TEXT];
     status = moeq_summary_print(stdout, &c->plan, err);
     printf("the package would have %llu bytes (%s) in %zu files\n", (unsigned long long)n_bytes,
-           moeq_size_text((double)n_bytes, size), c->plan.n_files + 1);
+           moeq_size_text((double)n_bytes, size), n_files);
     return status;
 }
 
@@ -135,9 +148,9 @@ static enum moeq_status report(const struct conversion *c, const struct moeq_rep
     const struct convert_options *o = c->options;
     if (o->common.json) {
         json_t *json = result_json(c, result->n_bytes);
-        json_object_set_new(json, "package", json_string(o->out));
-        json_object_set_new(json, "already_complete", json_boolean(result->was_complete));
-        json_object_set_new(json, "files_kept", json_integer((json_int_t)result->n_files_kept));
+        moeq_json_set(&json, "package", json_string(o->out));
+        moeq_json_set(&json, "already_complete", json_boolean(result->was_complete));
+        moeq_json_set(&json, "files_kept", json_integer((json_int_t)result->n_files_kept));
         json_object_set_new(
             json, "timing",
             json_pack("{s:f, s:I}", "seconds", seconds, "peak_memory_bytes", (json_int_t)moeq_peak_memory()));

@@ -216,13 +216,16 @@ static enum moeq_status check_written(void *context, const char *path, struct mo
     found.segments = moeq_calloc(r->file->n_segments, sizeof *found.segments, err);
     if (!found.segments)
         return MOEQ_OVER_MEMORY;
-    enum moeq_status status = moeq_layer_file_check(r->plan, r->file, r->plan_hash, path, &found, err);
+    struct moeq_error problem = {0};
+    enum moeq_status status = moeq_layer_file_check(r->plan, r->file, r->plan_hash, path, &found, &problem);
     free(found.segments);
-    if (status) {
-        moeq_error_hint(err, "what was written reads back differently: check the disk");
-        return MOEQ_IO;
+    if (status == MOEQ_DAMAGED || status == MOEQ_CHECK_FAILED) {
+        status = moeq_fail(err, MOEQ_IO, "what was written reads back differently: %.300s", problem.message);
+        moeq_error_hint(err, "check the disk");
+    } else if (status && err) {
+        *err = problem;
     }
-    return MOEQ_OK;
+    return status;
 }
 
 static enum moeq_status prepare_buffers(struct moeq_layer_buffers *buffers, const struct moeq_pool *pool,

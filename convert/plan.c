@@ -66,8 +66,8 @@ static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_co
             rule = &request->rules[i];
             used[i]++;
         }
-    item->native = !moeq_part_quantizable(w->id.part) || !w->format.level->decode;
-    if (item->native) {
+    item->native = moeq_stored_natively(w->id.part, w->format);
+    if (item->native || !moeq_part_quantizable(w->id.part)) {
         keep(item, role == MOEQ_ROLE_OTHER ? "kept: not part of this architecture"
                                            : "kept: always at its precision");
         return MOEQ_OK;

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -87,7 +88,7 @@ static uint64_t package_bytes(const struct job *job, size_t n_manifest)
 }
 
 enum moeq_status moeq_repack_bytes(const struct moeq_plan *plan, json_t *options, uint64_t *n_bytes,
-                                   struct moeq_error *err)
+                                   size_t *n_files, struct moeq_error *err)
 {
     struct job job = {0};
     enum moeq_status status = job_init(&job, plan, err);
@@ -98,12 +99,26 @@ enum moeq_status moeq_repack_bytes(const struct moeq_plan *plan, json_t *options
         *n_bytes = package_bytes(&job, strlen(text));
     else if (!status)
         status = MOEQ_OVER_MEMORY;
+    *n_files = plan->n_files + job.provenance.n_copies + 1;
     free(text);
     job_free(&job);
     return status;
 }
 
 /* ---- what is there already ---- */
+
+/* Writing over what is being read would destroy it. */
+static enum moeq_status check_not_source(const struct job *job, struct moeq_error *err)
+{
+    struct stat source, out;
+    if (stat(job->plan->source->path, &source) != 0 || stat(job->repack->out, &out) != 0 ||
+        source.st_dev != out.st_dev || source.st_ino != out.st_ino)
+        return MOEQ_OK;
+    moeq_fail(err, MOEQ_USAGE, "the output is the source itself");
+    moeq_error_in_file(err, job->repack->out);
+    moeq_error_hint(err, "choose another output");
+    return MOEQ_USAGE;
+}
 
 static enum moeq_status refuse(const char *path, struct moeq_error *err, const char *what)
 {
@@ -123,12 +138,21 @@ static enum moeq_status meet_finished(struct job *job, const char *out, const ch
     struct moeq_hash plan_hash;
     if (moeq_package_open(&package, out, &problem) == MOEQ_OK) {
         hex = json_string_value(json_object_get(package.manifest, "plan"));
-        job->result->was_complete = !job->repack->force && hex && moeq_hash_parse(hex, &plan_hash) &&
-                                    moeq_hash_equal(plan_hash, job->plan_hash);
+        bool is_ours = hex && moeq_hash_parse(hex, &plan_hash) && moeq_hash_equal(plan_hash, job->plan_hash);
+        bool is_right = moeq_package_check_outside(&package, &problem) == MOEQ_OK;
+        job->result->was_complete = !job->repack->force && is_ours && is_right;
         moeq_package_close(&package);
     }
-    if (job->result->was_complete)
+    if (problem.status && problem.status != MOEQ_DAMAGED && problem.status != MOEQ_UNSUPPORTED) {
+        if (err)
+            *err = problem;
+        return problem.status;
+    }
+    if (job->result->was_complete) {
+        struct stat info;
+        job->result->n_bytes = package_bytes(job, stat(manifest_path, &info) == 0 ? (size_t)info.st_size : 0);
         return MOEQ_OK;
+    }
     if (!job->repack->force)
         return refuse(out, err,
                       problem.status ? "the output exists, and its package is damaged"
@@ -337,7 +361,9 @@ static enum moeq_status write_package(struct job *job, struct moeq_error *err)
     enum moeq_status status = moeq_out_dir_open(&dir, job->repack->out, err);
     if (status)
         return status;
-    status = meet_output(job, err);
+    status = check_not_source(job, err);
+    if (!status)
+        status = meet_output(job, err);
     if (!status && !job->result->was_complete) {
         status = check_space(job, err);
         if (!status)
@@ -347,6 +373,8 @@ static enum moeq_status write_package(struct job *job, struct moeq_error *err)
         if (!status)
             status = write_manifest(job, &dir, err);
     }
+    if (status)
+        moeq_out_dir_discard(&dir);
     moeq_out_dir_close(&dir);
     return status;
 }

@@ -25,9 +25,9 @@ struct moeq_repack_result {
 enum moeq_status moeq_repack_run(const struct moeq_repack *repack, struct moeq_repack_result *result,
                                  struct moeq_error *err);
 
-/* Bytes of the finished package, exactly, without reading tensor data. */
+/* Bytes and number of files of the finished package, exactly, without reading tensor data. */
 enum moeq_status moeq_repack_bytes(const struct moeq_plan *plan, json_t *options, uint64_t *n_bytes,
-                                   struct moeq_error *err);
+                                   size_t *n_files, struct moeq_error *err);
 
 /* Bytes that the progress of a run counts: every source file twice. */
 uint64_t moeq_repack_work(const struct moeq_source *source);

@@ -92,8 +92,8 @@ static json_t *copies_json(const struct moeq_provenance *p)
     for (size_t i = 0; i < p->n_copies; i++) {
         char hex[MOEQ_HASH_HEX];
         moeq_hash_hex(p->copies[i].hash, hex);
-        json_array_append_new(list, json_pack("{s:s, s:I, s:s}", "file", p->copies[i].name, "n_bytes",
-                                              (json_int_t)p->copies[i].n_bytes, "xxh3_128", hex));
+        moeq_json_append(&list, json_pack("{s:s, s:I, s:s}", "file", p->copies[i].name, "n_bytes",
+                                          (json_int_t)p->copies[i].n_bytes, "xxh3_128", hex));
     }
     return list;
 }
@@ -106,11 +106,9 @@ static const char *level_text(const struct moeq_plan_item *item, char text[MOEQ_
 static json_t *tensor_json(const struct moeq_plan_item *item)
 {
     char level[MOEQ_FORMAT_BYTES];
-    json_t *shape = json_array();
-    for (size_t i = 0; i < item->weight->n_dims; i++)
-        json_array_append_new(shape, json_integer((json_int_t)item->weight->shape[i]));
     return json_pack("{s:s, s:s, s:o, s:s}", "name", item->weight->name, "level", level_text(item, level),
-                     "shape", shape, "reason", item->reason);
+                     "shape", moeq_json_shape(item->weight->shape, item->weight->n_dims), "reason",
+                     item->reason);
 }
 
 static json_t *segment_json(const struct moeq_plan *plan, const struct moeq_plan_segment *segment,
@@ -120,7 +118,7 @@ static json_t *segment_json(const struct moeq_plan *plan, const struct moeq_plan
     moeq_hash_hex(hash, hex);
     json_t *tensors = json_array();
     for (size_t i = 0; i < segment->n_items; i++)
-        json_array_append_new(tensors, tensor_json(&plan->items[segment->first + i]));
+        moeq_json_append(&tensors, tensor_json(&plan->items[segment->first + i]));
     return json_pack("{s:s, s:I, s:s, s:o}", "name", segment->name, "n_bytes", (json_int_t)segment->n_bytes,
                      "xxh3_128", hex, "tensors", tensors);
 }
@@ -145,13 +143,12 @@ enum moeq_status moeq_plan_hash(const struct moeq_plan *plan, const struct moeq_
     char level[MOEQ_FORMAT_BYTES];
     json_t *levels = json_object();
     for (size_t i = 0; i < plan->n_items; i++)
-        json_object_set_new(levels, plan->items[i].weight->name,
-                            json_pack("[s, s]", level_text(&plan->items[i], level), plan->items[i].reason));
-    bool complete = json_object_size(levels) == plan->n_items;
+        moeq_json_set(&levels, plan->items[i].weight->name,
+                      json_pack("[s, s]", level_text(&plan->items[i], level), plan->items[i].reason));
     json_t *all =
         json_pack("{s:s, s:i, s:o, s:o, s:o}", "tool", MOEQ_VERSION, "version", MOEQ_PACKAGE_VERSION,
                   "source", sources_json(provenance), "copies", copies_json(provenance), "levels", levels);
-    char *text = all && complete ? moeq_json_text(all, false) : NULL;
+    char *text = all ? moeq_json_text(all, false) : NULL;
     enum moeq_status status = text ? MOEQ_OK : moeq_fail_alloc(err, 0);
     if (text)
         *out = moeq_hash_bytes(text, strlen(text));
@@ -168,15 +165,14 @@ char *moeq_repack_manifest(const struct moeq_plan *plan, const struct moeq_prove
     moeq_hash_hex(plan_hash, hex);
     json_t *files = json_array();
     for (size_t i = 0; i < plan->n_files; i++)
-        json_array_append_new(files, file_json(plan, &plan->files[i], &layers[i]));
-    bool complete = json_array_size(files) == plan->n_files;
+        moeq_json_append(&files, file_json(plan, &plan->files[i], &layers[i]));
     json_t *manifest =
         json_pack("{s:s, s:i, s:s, s:s, s:s, s:O, s:o, s:o, s:o}", "format", MOEQ_PACKAGE_FORMAT, "version",
                   MOEQ_PACKAGE_VERSION, "tool", "moeq " MOEQ_VERSION, "architecture",
                   plan->source->config.architecture, "plan", hex, "options", (json_t *)options, "source",
                   sources_json(provenance), "copies", copies_json(provenance), "files", files);
     char *text = NULL;
-    if (manifest && complete)
+    if (manifest)
         text = moeq_manifest_seal(manifest, err);
     else
         moeq_fail_alloc(err, 0);

@@ -55,9 +55,11 @@ static enum moeq_status collect_shards(const json_t *weight_map, const char ***s
 enum moeq_status moeq_index_parse(const void *text, size_t n_bytes, json_t **json, const char ***shards,
                                   size_t *n_shards, struct moeq_error *err)
 {
+    struct moeq_error local = {0};
+    err = err ? err : &local;
     *json = moeq_json_parse(text, n_bytes, err);
     if (!*json)
-        return MOEQ_DAMAGED;
+        return err->status;
     json_t *weight_map = moeq_json_object_at(*json, "weight_map", err);
     enum moeq_status status = weight_map ? collect_shards(weight_map, shards, n_shards, err) : MOEQ_DAMAGED;
     if (status) {
@@ -75,6 +77,7 @@ static enum moeq_status load_index(const char *path, json_t **json, const char *
     if (!status)
         status = moeq_index_parse(text.data, text.n_bytes, json, shards, n_shards, err);
     moeq_error_in_file(err, path);
+    moeq_error_hint(err, "download it again");
     moeq_bytes_free(&text);
     return status;
 }
@@ -141,6 +144,8 @@ static enum moeq_status open_shard(struct moeq_checkpoint *c, const char *name, 
         status = moeq_file_open(&shard->file, path, err);
     if (!status)
         status = moeq_safetensors_read(&shard->st, &shard->file, err);
+    if (status == MOEQ_DAMAGED)
+        moeq_error_hint(err, "download it again");
     free(path);
     return status;
 }
@@ -174,6 +179,13 @@ static enum moeq_status sort_tensors(struct moeq_checkpoint *c, struct moeq_erro
     return MOEQ_OK;
 }
 
+static void name_shard(const struct moeq_checkpoint *c, const char *name, struct moeq_error *err)
+{
+    char *path = moeq_path_join(c->dir, name, NULL);
+    moeq_error_in_file(err, path ? path : name);
+    free(path);
+}
+
 /* Index and shards must agree both ways. */
 static enum moeq_status compare_index(const struct moeq_checkpoint *c, const json_t *weight_map,
                                       struct moeq_error *err)
@@ -185,7 +197,7 @@ static enum moeq_status compare_index(const struct moeq_checkpoint *c, const jso
         const struct moeq_located *located = moeq_checkpoint_find(c, name);
         if (!located || strcmp(c->shards[located->shard].name, json_string_value(value)) != 0) {
             moeq_fail(err, MOEQ_DAMAGED, "the index promises the tensor %s, which is not there", name);
-            moeq_error_in_file(err, json_string_value(value));
+            name_shard(c, json_string_value(value), err);
             moeq_error_hint(err, "index and shards are of different downloads: download both again");
             return MOEQ_DAMAGED;
         }
@@ -193,7 +205,7 @@ static enum moeq_status compare_index(const struct moeq_checkpoint *c, const jso
     for (size_t i = 0; i < c->n_tensors; i++)
         if (!json_object_get(weight_map, c->tensors[i].tensor->name)) {
             moeq_fail(err, MOEQ_DAMAGED, "the tensor %s is not in the index", c->tensors[i].tensor->name);
-            moeq_error_in_file(err, c->shards[c->tensors[i].shard].name);
+            name_shard(c, c->shards[c->tensors[i].shard].name, err);
             moeq_error_hint(err, "index and shards are of different downloads: download both again");
             return MOEQ_DAMAGED;
         }

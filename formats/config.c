@@ -258,10 +258,12 @@ enum moeq_status moeq_config_load(struct moeq_config *config, const char *dir, s
     struct moeq_bytes text = {0};
     char *path = moeq_path_join(dir, "config.json", err);
     enum moeq_status status =
-        path ? moeq_file_read_all(path, MAX_CONFIG_BYTES, &text, err) : MOEQ_OVER_MEMORY;
+        path ? moeq_file_read_member(dir, "config.json", MAX_CONFIG_BYTES, &text, err) : MOEQ_OVER_MEMORY;
     if (!status)
         status = moeq_config_parse(config, text.data, text.n_bytes, err);
     moeq_error_in_file(err, path);
+    if (status == MOEQ_DAMAGED)
+        moeq_error_hint(err, "download it again");
     moeq_bytes_free(&text);
     free(path);
     return status;

@@ -81,6 +81,24 @@ enum moeq_status moeq_file_read_all(const char *path, size_t max_bytes, struct m
     return status;
 }
 
+enum moeq_status moeq_file_read_member(const char *dir, const char *name, size_t max_bytes,
+                                       struct moeq_bytes *out, struct moeq_error *err)
+{
+    enum moeq_status status;
+    char *path = moeq_path_join(dir, name, err);
+    if (!path)
+        return MOEQ_OVER_MEMORY;
+    if (moeq_path_is_dir(dir) && !moeq_path_exists(path)) {
+        status = moeq_fail(err, MOEQ_DAMAGED, "the file is missing");
+        moeq_error_in_file(err, path);
+        moeq_error_hint(err, "a checkpoint folder needs it: download it too");
+    } else {
+        status = moeq_file_read_all(path, max_bytes, out, err);
+    }
+    free(path);
+    return status;
+}
+
 char *moeq_path_join(const char *dir, const char *name, struct moeq_error *err)
 {
     size_t n = strlen(dir);

@@ -24,6 +24,10 @@ enum moeq_status moeq_file_read(const struct moeq_file *file, uint64_t offset, v
 enum moeq_status moeq_file_read_all(const char *path, size_t max_bytes, struct moeq_bytes *out,
                                     struct moeq_error *err);
 
+/* The same for a file that a folder must have: where it is missing, that is MOEQ_DAMAGED, with a hint. */
+enum moeq_status moeq_file_read_member(const char *dir, const char *name, size_t max_bytes,
+                                       struct moeq_bytes *out, struct moeq_error *err);
+
 /* "dir/name" on the heap; NULL and *err set where memory is out. */
 char *moeq_path_join(const char *dir, const char *name, struct moeq_error *err);
 

@@ -3,17 +3,20 @@
 #include "bytes.h"
 #include "file.h"
 
+#include <errno.h>
 #include <math.h>
 
 json_t *moeq_json_parse(const void *data, size_t n, struct moeq_error *err)
 {
     json_error_t problem;
+    errno = 0; /* jansson does not always say that memory was out; malloc does */
     json_t *value = json_loadb(data, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &problem);
     if (!value) {
-        if (json_error_code(&problem) == json_error_out_of_memory)
+        if (errno == ENOMEM || json_error_code(&problem) == json_error_out_of_memory) {
             moeq_fail_alloc(err, n);
-        else
-            moeq_fail(err, MOEQ_DAMAGED, "not valid JSON: %s", problem.text);
+            return NULL;
+        }
+        moeq_fail(err, MOEQ_DAMAGED, "not valid JSON: %s", problem.text);
         moeq_error_at(err, problem.position > 0 ? (uint64_t)problem.position : 0);
     }
     return value;
@@ -150,6 +153,34 @@ json_t *moeq_json_object_at(const json_t *object, const char *key, struct moeq_e
 json_t *moeq_json_array_at(const json_t *object, const char *key, struct moeq_error *err)
 {
     return container_at(object, key, JSON_ARRAY, err);
+}
+
+void moeq_json_append(json_t **list, json_t *value)
+{
+    if (!*list) {
+        json_decref(value);
+    } else if (json_array_append_new(*list, value) != 0) {
+        json_decref(*list);
+        *list = NULL;
+    }
+}
+
+void moeq_json_set(json_t **object, const char *key, json_t *value)
+{
+    if (!*object) {
+        json_decref(value);
+    } else if (json_object_set_new(*object, key, value) != 0) {
+        json_decref(*object);
+        *object = NULL;
+    }
+}
+
+json_t *moeq_json_shape(const uint64_t *shape, size_t n_dims)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n_dims; i++)
+        moeq_json_append(&list, json_integer((json_int_t)shape[i]));
+    return list;
 }
 
 char *moeq_json_text(const json_t *value, bool pretty)

@@ -39,6 +39,12 @@ json_t *moeq_json_array_at(const json_t *object, const char *key, struct moeq_er
 enum moeq_status moeq_json_value_uint(const json_t *value, const char *what, uint64_t max, uint64_t *out,
                                       struct moeq_error *err);
 
+/* Building. A value that could not be made is NULL; adding one, or failing to add, releases the container and
+ * makes it NULL in turn, so that only the last result needs a check. The value is taken over. */
+void moeq_json_append(json_t **list, json_t *value);
+void moeq_json_set(json_t **object, const char *key, json_t *value);
+json_t *moeq_json_shape(const uint64_t *shape, size_t n_dims); /* [n_dims] as an array */
+
 /* Text of a value in a fixed form (insertion order kept, reals with 17 digits), so that equal values give
  * equal bytes. `pretty` indents by 1 and ends with a newline. free() it; NULL where memory is out. */
 char *moeq_json_text(const json_t *value, bool pretty);

@@ -10,12 +10,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* A new folder lasts once the folder that it lies in is synced. */
+static enum moeq_status sync_parent(const struct moeq_out_dir *dir, struct moeq_error *err)
+{
+    int parent = openat(dir->fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (parent < 0)
+        return MOEQ_OK; /* not ours to read: then the writer of that folder decides */
+    enum moeq_status status =
+        fsync(parent) == 0 ? MOEQ_OK : moeq_fail_errno(err, errno, "cannot make the output folder durable");
+    close(parent);
+    return status;
+}
+
 enum moeq_status moeq_out_dir_open(struct moeq_out_dir *dir, const char *path, struct moeq_error *err)
 {
     enum moeq_status status = MOEQ_OK;
     *dir = (struct moeq_out_dir){.fd = -1};
-    if (mkdir(path, 0777) != 0 && errno != EEXIST) {
+    bool created = mkdir(path, 0777) == 0;
+    if (!created && errno != EEXIST) {
         status = moeq_fail_errno(err, errno, "cannot create the output folder");
+        if (status && errno == ENOENT)
+            moeq_error_hint(err, "create the folder that it shall lie in");
     } else if (!moeq_path_is_dir(path)) {
         status = moeq_fail(err, MOEQ_IO, "the output exists and is not a folder");
         moeq_error_hint(err, "choose another output");
@@ -28,11 +43,21 @@ enum moeq_status moeq_out_dir_open(struct moeq_out_dir *dir, const char *path, s
         status = moeq_fail(err, MOEQ_IO, "another process is writing here");
         moeq_error_hint(err, "wait for it, or choose another output");
     }
+    dir->created = created;
+    if (!status && created)
+        status = sync_parent(dir, err);
     if (status) {
         moeq_error_in_file(err, path);
+        moeq_out_dir_discard(dir);
         moeq_out_dir_close(dir);
     }
     return status;
+}
+
+void moeq_out_dir_discard(struct moeq_out_dir *dir)
+{
+    if (dir->path && dir->created)
+        rmdir(dir->path); /* refuses where something lies in it */
 }
 
 void moeq_out_dir_close(struct moeq_out_dir *dir)
@@ -41,6 +66,14 @@ void moeq_out_dir_close(struct moeq_out_dir *dir)
         close(dir->fd);
     free(dir->path);
     *dir = (struct moeq_out_dir){.fd = -1};
+}
+
+/* Errors name the final file, though it is the .part that fails. */
+static void name_file(const struct moeq_out *out, struct moeq_error *err)
+{
+    char *path = moeq_path_join(out->dir, out->name, NULL);
+    moeq_error_in_file(err, path ? path : out->name);
+    free(path);
 }
 
 /* Only the reservation of space may say no; a file system that cannot reserve is fine. */
@@ -68,7 +101,7 @@ enum moeq_status moeq_out_create(struct moeq_out *out, const struct moeq_out_dir
     out->fd = openat(dir->fd, out->temp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
     status = out->fd < 0 ? moeq_fail_errno(err, errno, "cannot create") : reserve(out, n_bytes, err);
     if (status) {
-        moeq_error_in_file(err, out->name);
+        name_file(out, err);
         moeq_out_abandon(out);
     }
     return status;
@@ -84,7 +117,7 @@ enum moeq_status moeq_out_write(struct moeq_out *out, const void *data, size_t n
             continue;
         if (n <= 0) {
             moeq_fail_errno(err, n < 0 ? errno : EIO, "cannot write");
-            moeq_error_in_file(err, out->name);
+            name_file(out, err);
             moeq_error_at(err, out->n_written);
             return MOEQ_IO;
         }
@@ -125,7 +158,7 @@ enum moeq_status moeq_out_finish(struct moeq_out *out, moeq_out_check *check, vo
 {
     enum moeq_status status = make_durable(out, check, context, err);
     if (status)
-        moeq_error_in_file(err, out->name);
+        name_file(out, err);
     moeq_out_abandon(out);
     return status;
 }

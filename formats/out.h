@@ -19,14 +19,18 @@ struct moeq_out {
 
 /* A folder that is being written by one process at a time. */
 struct moeq_out_dir {
-    int fd;     /* -1 while closed */
-    char *path; /* owned */
+    int fd;       /* -1 while closed */
+    char *path;   /* owned */
+    bool created; /* by this process */
 };
 
 /* Creates the folder if it is missing (its parent must exist) and locks it; another process holding the lock
  * is MOEQ_IO with a hint. */
 enum moeq_status moeq_out_dir_open(struct moeq_out_dir *dir, const char *path, struct moeq_error *err);
 void moeq_out_dir_close(struct moeq_out_dir *dir);
+
+/* Removes the folder again if this process created it and nothing lies in it. */
+void moeq_out_dir_discard(struct moeq_out_dir *dir);
 
 /* Starts NAME.part. Space for n_bytes is reserved at once where the file system can, so that a full disk is
  * noticed before the work. */

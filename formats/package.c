@@ -230,15 +230,28 @@ static enum moeq_status read_tables(struct moeq_package *p, struct moeq_error *e
     return MOEQ_OK;
 }
 
+static enum moeq_status without_manifest(const char *dir, struct moeq_error *err)
+{
+    enum moeq_status status;
+    if (moeq_package_is_at(dir)) {
+        status = moeq_fail(err, MOEQ_DAMAGED, "the package is incomplete: it has no %s", MOEQ_MANIFEST_NAME);
+        moeq_error_hint(err, "run the same 'moeq convert' again: it continues where it stopped");
+    } else {
+        status = !moeq_path_exists(dir) ? moeq_fail(err, MOEQ_IO, "no such folder")
+                 : !moeq_path_is_dir(dir)
+                     ? moeq_fail(err, MOEQ_IO, "not a folder")
+                     : moeq_fail(err, MOEQ_DAMAGED, "not a package: it has no %s", MOEQ_MANIFEST_NAME);
+        moeq_error_hint(err, "give the folder that 'moeq convert' wrote");
+    }
+    moeq_error_in_file(err, dir);
+    return status;
+}
+
 static enum moeq_status load_manifest(struct moeq_package *p, const char *path, struct moeq_error *err)
 {
     struct moeq_bytes text = {0};
-    if (!moeq_path_exists(path)) {
-        moeq_fail(err, MOEQ_DAMAGED, "the package is incomplete: it has no %s", MOEQ_MANIFEST_NAME);
-        moeq_error_in_file(err, p->dir);
-        moeq_error_hint(err, "run the same 'moeq convert' again: it continues where it stopped");
-        return MOEQ_DAMAGED;
-    }
+    if (!moeq_path_exists(path))
+        return without_manifest(p->dir, err);
     enum moeq_status status = moeq_file_read_all(path, MAX_MANIFEST_BYTES, &text, err);
     if (!status) {
         struct moeq_error local = {0};
@@ -294,7 +307,7 @@ const struct moeq_packed *moeq_package_find(const struct moeq_package *package, 
 
 static enum moeq_status mismatch(const char *file, struct moeq_error *err, const char *what, const char *name)
 {
-    moeq_fail(err, MOEQ_DAMAGED, "%s%s: the bytes do not match their XXH3-128 in the manifest", what, name);
+    moeq_fail(err, MOEQ_DAMAGED, "the bytes of %s%s do not match their XXH3-128 in the manifest", what, name);
     moeq_error_in_file(err, file);
     moeq_error_hint(err, "copy the package again, or convert again with --force");
     return MOEQ_DAMAGED;
@@ -337,6 +350,16 @@ enum moeq_status moeq_package_check_head(const struct moeq_package *package, siz
     if (!status)
         status =
             check_range(&f->file, hashes->offset, hashes->n_bytes, f->hashes_hash, "the list of hashes", err);
+    return status;
+}
+
+enum moeq_status moeq_package_check_outside(const struct moeq_package *package, struct moeq_error *err)
+{
+    enum moeq_status status = MOEQ_OK;
+    for (size_t i = 0; !status && i < package->n_files; i++)
+        status = moeq_package_check_head(package, i, err);
+    for (size_t i = 0; !status && i < package->n_copies; i++)
+        status = moeq_package_check_copy(package, i, err);
     return status;
 }
 

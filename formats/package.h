@@ -82,6 +82,9 @@ enum moeq_status moeq_package_read_segment(const struct moeq_package *package,
                                            const struct moeq_segment *segment, void *dst,
                                            struct moeq_error *err);
 
+/* All of the following: every header and every copied file, but no segment. */
+enum moeq_status moeq_package_check_outside(const struct moeq_package *package, struct moeq_error *err);
+
 /* Checks the hashes of one file's header and hash list, and of one copied file. MOEQ_DAMAGED on a mismatch.
  */
 enum moeq_status moeq_package_check_head(const struct moeq_package *package, size_t file,

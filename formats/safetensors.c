@@ -272,8 +272,10 @@ enum moeq_status moeq_safetensors_parse(struct moeq_safetensors *st, const uint8
     if (status || (status = check_text(head + LENGTH_BYTES, (size_t)n_json, err)))
         return status;
     st->data_offset = LENGTH_BYTES + n_json;
+    struct moeq_error local = {0};
+    err = err ? err : &local;
     st->json = moeq_json_parse(head + LENGTH_BYTES, (size_t)n_json, err);
-    status = st->json ? parse_entries(st, err) : MOEQ_DAMAGED;
+    status = st->json ? parse_entries(st, err) : err->status;
     if (status)
         moeq_safetensors_free(st);
     return status;
@@ -319,11 +321,9 @@ const char *moeq_safetensors_metadata(const struct moeq_safetensors *st, const c
 
 static json_t *tensor_entry(const struct moeq_tensor *t, uint64_t begin)
 {
-    json_t *shape = json_array();
-    for (size_t i = 0; i < t->n_dims; i++)
-        json_array_append_new(shape, json_integer((json_int_t)t->shape[i]));
-    return json_pack("{s:s, s:o, s:[I,I]}", "dtype", moeq_dtype_name(t->dtype), "shape", shape,
-                     "data_offsets", (json_int_t)begin, (json_int_t)(begin + t->n_bytes));
+    return json_pack("{s:s, s:o, s:[I,I]}", "dtype", moeq_dtype_name(t->dtype), "shape",
+                     moeq_json_shape(t->shape, t->n_dims), "data_offsets", (json_int_t)begin,
+                     (json_int_t)(begin + t->n_bytes));
 }
 
 static enum moeq_status place_head(const char *text, struct moeq_bytes *head, struct moeq_error *err)
@@ -346,15 +346,14 @@ enum moeq_status moeq_safetensors_build(struct moeq_tensor *tensors, size_t n_te
 {
     json_t *header = json_object();
     if (metadata)
-        json_object_set(header, "__metadata__", (json_t *)metadata);
+        moeq_json_set(&header, "__metadata__", json_incref((json_t *)metadata));
     uint64_t end = 0;
     for (size_t i = 0; i < n_tensors; i++) {
-        json_object_set_new(header, tensors[i].name, tensor_entry(&tensors[i], end));
+        moeq_json_set(&header, tensors[i].name, tensor_entry(&tensors[i], end));
         tensors[i].offset = end;
         end += tensors[i].n_bytes;
     }
-    bool complete = json_object_size(header) == n_tensors + (metadata != NULL);
-    char *text = complete ? moeq_json_text(header, false) : NULL;
+    char *text = header ? moeq_json_text(header, false) : NULL;
     enum moeq_status status = text ? place_head(text, head, err) : moeq_fail_alloc(err, n_tensors);
     for (size_t i = 0; !status && i < n_tensors; i++)
         tensors[i].offset += head->n_bytes;

@@ -68,9 +68,13 @@ enum moeq_status moeq_format_parse(const char *text, struct moeq_format defaults
     out->dtype = out->level->dtype;
     out->group = out->level->grouped ? defaults.group : 0;
     out->asymmetric = out->level->may_be_asymmetric && defaults.asymmetric;
-    for (const char *suffix; (suffix = strtok_r(NULL, "-", &rest));)
-        if (!take_suffix(suffix, out))
+    bool has_group = false, has_kind = false; /* each part may be given once */
+    for (const char *suffix; (suffix = strtok_r(NULL, "-", &rest));) {
+        bool *given = suffix[0] == 'g' ? &has_group : &has_kind;
+        if (*given || !take_suffix(suffix, out))
             return unknown_format(text, err);
+        *given = true;
+    }
     return MOEQ_OK;
 }
 
@@ -116,7 +120,8 @@ enum moeq_status moeq_check_finite(const float *w, uint64_t n_rows, uint64_t col
             if (!isfinite(w[r * cols + c])) {
                 moeq_fail(err, MOEQ_DAMAGED, "the weight at row %llu, column %llu is not a finite number",
                           (unsigned long long)(row + r), (unsigned long long)c);
-                moeq_error_hint(err, "the download is damaged, or keep this tensor at its own level");
+                moeq_error_hint(
+                    err, "the download is damaged; or keep this tensor with a rule NAME=keep, and --force");
                 return MOEQ_DAMAGED;
             }
     return MOEQ_OK;

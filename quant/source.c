@@ -5,6 +5,13 @@
 #define SCALE_SUFFIX "_scale_inv"
 #define NO_PLACE     SIZE_MAX
 
+bool moeq_stored_natively(enum moeq_part part, struct moeq_format format)
+{
+    if (format.level == &moeq_level_raw)
+        return true;
+    return !moeq_part_quantizable(part) && format.level != &moeq_level_fp8;
+}
+
 /* ---- describing weights ---- */
 
 static enum moeq_status set_shape(struct moeq_weight *w, const uint64_t *shape, size_t n_dims,
@@ -24,12 +31,6 @@ static enum moeq_status set_shape(struct moeq_weight *w, const uint64_t *shape, 
 static int by_name(const void *a, const void *b)
 {
     return strcmp(((const struct moeq_weight *)a)->name, ((const struct moeq_weight *)b)->name);
-}
-
-static bool is_scale_name(const char *name)
-{
-    size_t n = strlen(name), m = strlen(SCALE_SUFFIX);
-    return n > m && strcmp(name + n - m, SCALE_SUFFIX) == 0;
 }
 
 /* The scale of an FP8 weight must be float32 with one element for each block. */
@@ -88,35 +89,29 @@ static enum moeq_status describe_tensor(const struct moeq_source *s, size_t plac
     return status;
 }
 
-/* A scale belongs to its weight and is no weight of its own; one without a weight is. */
-static bool belongs_to_weight(const struct moeq_checkpoint *c, const char *name)
+/* The tensors that are scales of an FP8 weight belong to it and are no weights of their own. */
+static enum moeq_status list_tensors(struct moeq_source *s, bool *is_scale, struct moeq_error *err)
 {
-    if (!is_scale_name(name))
-        return false;
-    char *weight = moeq_strdup(name, NULL);
-    if (!weight)
-        return false;
-    weight[strlen(weight) - strlen(SCALE_SUFFIX)] = '\0';
-    const struct moeq_located *found = moeq_checkpoint_find(c, weight);
-    free(weight);
-    return found && found->tensor->dtype == MOEQ_F8_E4M3;
+    const struct moeq_checkpoint *c = &s->checkpoint;
+    struct moeq_weight weight;
+    enum moeq_status status = MOEQ_OK;
+    for (size_t i = 0; !status && i < c->n_tensors; i++)
+        if (c->tensors[i].tensor->dtype == MOEQ_F8_E4M3 && !(status = describe_tensor(s, i, &weight, err)))
+            is_scale[weight.scale_place] = true;
+    for (size_t i = 0; !status && i < c->n_tensors; i++)
+        if (!is_scale[i])
+            status = describe_tensor(s, i, &s->weights[s->n_weights++], err);
+    return status; /* in the order of the checkpoint's tensors: by name */
 }
 
 static enum moeq_status list_checkpoint(struct moeq_source *s, struct moeq_error *err)
 {
-    const struct moeq_checkpoint *c = &s->checkpoint;
-    s->weights = moeq_calloc(c->n_tensors, sizeof *s->weights, err);
-    if (!s->weights)
-        return MOEQ_OVER_MEMORY;
-    for (size_t i = 0; i < c->n_tensors; i++) {
-        if (belongs_to_weight(c, c->tensors[i].tensor->name))
-            continue;
-        enum moeq_status status = describe_tensor(s, i, &s->weights[s->n_weights], err);
-        if (status)
-            return status;
-        s->n_weights++;
-    }
-    return MOEQ_OK; /* in the order of the checkpoint's tensors: by name */
+    const size_t n = s->checkpoint.n_tensors;
+    bool *is_scale = moeq_calloc(n, sizeof *is_scale, err);
+    s->weights = moeq_calloc(n, sizeof *s->weights, err);
+    enum moeq_status status = is_scale && s->weights ? list_tensors(s, is_scale, err) : MOEQ_OVER_MEMORY;
+    free(is_scale);
+    return status;
 }
 
 /* The level that the manifest states against the bytes that the file has. */
@@ -127,14 +122,17 @@ static enum moeq_status describe_packed(const struct moeq_source *s, size_t plac
     const struct moeq_packed *packed = &p->tensors[place];
     *w = (struct moeq_weight){.name = packed->name, .place = place, .scale_place = NO_PLACE};
     w->id = moeq_name_parse(packed->name);
-    bool native = !moeq_part_quantizable(w->id.part) || strcmp(packed->level, moeq_level_raw.name) == 0;
     enum moeq_status status = MOEQ_OK;
-    if (native)
-        w->format = moeq_format_of_dtype(packed->stored->dtype);
+    if (strcmp(packed->level, moeq_level_raw.name) == 0)
+        w->format = (struct moeq_format){.level = &moeq_level_raw, .dtype = packed->stored->dtype};
     else
-        status = moeq_format_parse(packed->level, (struct moeq_format){0}, &w->format, err);
+        status = moeq_format_parse(packed->level, (struct moeq_format){0}, &w->format, NULL);
     if (status || (w->format.level->grouped && !w->format.group))
         return moeq_fail(err, MOEQ_UNSUPPORTED, "unknown level \"%s\"", packed->level);
+    const bool native = moeq_stored_natively(w->id.part, w->format);
+    if (packed->stored->dtype != (native ? w->format.dtype : MOEQ_U8))
+        return moeq_fail(err, MOEQ_DAMAGED, "level %s is stored as %s", packed->level,
+                         moeq_dtype_name(packed->stored->dtype));
     if ((status = set_shape(w, packed->shape, packed->n_dims, err)))
         return status;
     uint64_t expected = native ? w->n_bytes : w->n_padded;
@@ -163,16 +161,6 @@ static enum moeq_status list_package(struct moeq_source *s, struct moeq_error *e
     return MOEQ_OK;
 }
 
-static enum moeq_status check_package_hashes(const struct moeq_package *p, struct moeq_error *err)
-{
-    enum moeq_status status = MOEQ_OK;
-    for (size_t i = 0; !status && i < p->n_files; i++)
-        status = moeq_package_check_head(p, i, err);
-    for (size_t i = 0; !status && i < p->n_copies; i++)
-        status = moeq_package_check_copy(p, i, err);
-    return status;
-}
-
 static enum moeq_status open_either(struct moeq_source *s, struct moeq_error *err)
 {
     enum moeq_status status;
@@ -187,7 +175,7 @@ static enum moeq_status open_either(struct moeq_source *s, struct moeq_error *er
     if (s->is_package) {
         status = moeq_package_open(&s->package, s->path, err);
         if (!status)
-            status = check_package_hashes(&s->package, err);
+            status = moeq_package_check_outside(&s->package, err);
         return status ? status : moeq_config_load(&s->config, s->path, err);
     }
     /* The configuration first: an unknown architecture is a better answer than a detail of its files. */

@@ -27,6 +27,10 @@ struct moeq_weight {
     size_t scale_place;    /* private: of the scale; SIZE_MAX: none */
 };
 
+/* How a package stores a weight: with its own dtype and shape (what keeps its precision, and what is not a
+ * floating-point matrix), or as packed bytes (what may have a level, and FP8 with its scales). */
+bool moeq_stored_natively(enum moeq_part part, struct moeq_format format);
+
 struct moeq_source {
     bool is_package;
     struct moeq_checkpoint checkpoint;

@@ -345,7 +345,8 @@ struct moeq_tokenizer *moeq_tokenizer_open(const char *dir, struct moeq_error *e
     struct moeq_bytes json = {0}, config = {0};
     char *json_path = moeq_path_join(dir, "tokenizer.json", e);
     char *config_path = moeq_path_join(dir, "tokenizer_config.json", e);
-    if (!json_path || !config_path || moeq_file_read_all(json_path, MAX_TOKENIZER_BYTES, &json, e))
+    if (!json_path || !config_path ||
+        moeq_file_read_member(dir, "tokenizer.json", MAX_TOKENIZER_BYTES, &json, e))
         goto out;
     if (moeq_path_exists(config_path) && moeq_file_read_all(config_path, MAX_CONFIG_BYTES, &config, e))
         goto out;

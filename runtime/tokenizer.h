@@ -1,12 +1,12 @@
 /* Byte-level BPE tokenizers as Hugging Face's tokenizer.json describes them (DeepSeek V2/V3 and alike).
  *
- * Encoding: added tokens are cut out first (leftmost, longest literal match); every remaining piece goes through
- * the Split stages in order, each re-splitting the pieces of the one before, matches and gaps both kept; bytes
- * are mapped to vocabulary symbols; pairs merge by rank, lowest first, leftmost on ties.
+ * Encoding: added tokens are cut out first (leftmost, longest literal match); every remaining piece goes
+ * through the Split stages in order, each re-splitting the pieces of the one before, matches and gaps both
+ * kept; bytes are mapped to vocabulary symbols; pairs merge by rank, lowest first, leftmost on ties.
  *
  * Supported: model BPE without byte fallback, merges as "a b" or ["a","b"]; pre-tokenizers Sequence, Split
- * (Isolated, not inverted, Regex or String), Digits, ByteLevel (no prefix space; use_regex false); an absent or
- * empty normalizer. Anything else that would change ids is MOEQ_UNSUPPORTED, named. */
+ * (Isolated, not inverted, Regex or String), Digits, ByteLevel (no prefix space; use_regex false); an absent
+ * or empty normalizer. Anything else that would change ids is MOEQ_UNSUPPORTED, named. */
 #ifndef MOEQ_TOKENIZER_H
 #define MOEQ_TOKENIZER_H
 
@@ -28,14 +28,14 @@ void moeq_tokens_free(struct moeq_tokens *tokens);
 struct moeq_tokenizer *moeq_tokenizer_open(const char *dir, struct moeq_error *err);
 
 /* The same from bytes: the fuzz target's entry. `config` may be NULL. */
-struct moeq_tokenizer *moeq_tokenizer_parse(const void *json, size_t n_json, const void *config, size_t n_config,
-                                            struct moeq_error *err);
+struct moeq_tokenizer *moeq_tokenizer_parse(const void *json, size_t n_json, const void *config,
+                                            size_t n_config, struct moeq_error *err);
 void moeq_tokenizer_close(struct moeq_tokenizer *tokenizer); /* NULL allowed */
 
 /* Appends the ids of n bytes of UTF-8 text. No BOS is added. Text that is not UTF-8 is MOEQ_DAMAGED with the
  * offset. Time is n log n in the worst case (one word of a megabyte), linear for ordinary text. */
-enum moeq_status moeq_tokenizer_encode(const struct moeq_tokenizer *tokenizer, const void *text, size_t n_bytes,
-                                       struct moeq_tokens *out, struct moeq_error *err);
+enum moeq_status moeq_tokenizer_encode(const struct moeq_tokenizer *tokenizer, const void *text,
+                                       size_t n_bytes, struct moeq_tokens *out, struct moeq_error *err);
 
 /* Bytes of one token, borrowed from the tokenizer; NULL for an id that no token has. */
 const uint8_t *moeq_tokenizer_bytes(const struct moeq_tokenizer *tokenizer, int32_t id, size_t *n_bytes);
@@ -43,7 +43,8 @@ const uint8_t *moeq_tokenizer_bytes(const struct moeq_tokenizer *tokenizer, int3
 /* 1 + the highest id. */
 int32_t moeq_tokenizer_vocabulary(const struct moeq_tokenizer *tokenizer);
 
-/* Whether tokenizer_config.json asks for a BOS before the text (add_bos_token; false where it does not say). */
+/* Whether tokenizer_config.json asks for a BOS before the text (add_bos_token; false where it does not say).
+ */
 bool moeq_tokenizer_adds_bos(const struct moeq_tokenizer *tokenizer);
 
 #endif

@@ -129,19 +129,18 @@ static json_t *eval_json(const struct eval *e)
                   bits_per_weight(s.n_expert_bytes, s.n_expert_weights), "nll", r->nll, "perplexity",
                   r->perplexity, "perplexity_error", r->perplexity_error);
     if (r->has_reference)
-        json_object_set_new(json, "reference",
-                            json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "model", e->options->reference,
-                                      "perplexity", r->reference_perplexity, "kld_mean", r->kld, "kld_error",
-                                      r->kld_error, "kld_p999", r->kld_999, "kld_max", r->kld_max, "top1",
-                                      r->top1));
-    json_object_set_new(json, "memory",
-                        json_pack("{s:I, s:I, s:I}", "hidden_states_bytes",
-                                  (json_int_t)e->memory.sweep.hidden, "layer_float32_bytes",
-                                  (json_int_t)e->memory.sweep.layer_float32, "planned_bytes",
-                                  (json_int_t)e->memory.total));
-    json_object_set_new(json, "timing",
-                        json_pack("{s:f, s:f, s:I}", "seconds", e->seconds, "tokens_per_second",
-                                  tokens_per_second(e), "peak_memory_bytes", (json_int_t)moeq_peak_memory()));
+        moeq_json_set(&json, "reference",
+                      json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "model", e->options->reference,
+                                "perplexity", r->reference_perplexity, "kld_mean", r->kld, "kld_error",
+                                r->kld_error, "kld_p999", r->kld_999, "kld_max", r->kld_max, "top1",
+                                r->top1));
+    moeq_json_set(&json, "memory",
+                  json_pack("{s:I, s:I}", "hidden_states_bytes", (json_int_t)e->memory.sweep.hidden,
+                            "layer_float32_bytes", (json_int_t)e->memory.sweep.layer_float32));
+    moeq_json_set(&json, "timing", /* what depends on the machine and on --jobs */
+                  json_pack("{s:f, s:f, s:I, s:I}", "seconds", e->seconds, "tokens_per_second",
+                            tokens_per_second(e), "peak_memory_bytes", (json_int_t)moeq_peak_memory(),
+                            "planned_memory_bytes", (json_int_t)e->memory.total));
     return json;
 }
 
@@ -153,9 +152,10 @@ static void print_text(const struct eval *e)
     printf("model          %s: %s of weights, %.3f bits per weight (experts %.3f)\n", e->source.path,
            moeq_size_text((double)s.n_bytes, a), bits_per_weight(s.n_bytes, s.n_weights),
            bits_per_weight(s.n_expert_bytes, s.n_expert_weights));
-    printf("text           %s: %llu windows of %llu tokens, %llu scored (convention %s)\n", e->options->text,
-           (unsigned long long)e->windows.n_windows, (unsigned long long)e->windows.context,
-           (unsigned long long)r->n_scored, e->llama ? "llama" : "windows");
+    printf("text           %s: %llu window%s of %llu tokens, %llu scored (convention %s)\n", e->options->text,
+           (unsigned long long)e->windows.n_windows, e->windows.n_windows == 1 ? "" : "s",
+           (unsigned long long)e->windows.context, (unsigned long long)r->n_scored,
+           e->llama ? "llama" : "windows");
     printf("perplexity     %.4f +- %.4f   (nll %.6f)\n", r->perplexity, r->perplexity_error, r->nll);
     if (r->has_reference) {
         printf("reference      %s: perplexity %.4f, ratio %.5f\n", e->options->reference,

@@ -148,8 +148,8 @@ static json_t *verify_json(const struct verification *v, bool passed)
     json_t *failures = json_array();
     for (size_t i = 0; i < v->integrity.n_failures; i++) {
         char line[1600];
-        json_array_append_new(failures,
-                              json_string(moeq_error_format(&v->integrity.failures[i], line, sizeof line)));
+        moeq_json_append(&failures,
+                         json_string(moeq_error_format(&v->integrity.failures[i], line, sizeof line)));
     }
     json_t *json = json_pack("{s:s, s:i, s:s, s:b, s:I, s:I, s:o}", "moeq", "verify", "version", 1, "package",
                              v->path, "passed", passed, "segments", (json_int_t)v->integrity.n_segments,
@@ -157,11 +157,11 @@ static json_t *verify_json(const struct verification *v, bool passed)
     if (v->differences) {
         json_t *tensors = json_array();
         for (size_t i = 0; i < v->package.n_weights; i++)
-            json_array_append_new(tensors, difference_json(&v->differences[i]));
-        json_object_set_new(json, "against",
-                            json_pack("{s:s, s:I, s:I, s:o}", "source", v->options->against, "missing",
-                                      (json_int_t)v->n_missing, "failed", (json_int_t)v->n_bad, "tensors",
-                                      tensors));
+            moeq_json_append(&tensors, difference_json(&v->differences[i]));
+        moeq_json_set(&json, "against",
+                      json_pack("{s:s, s:I, s:I, s:o}", "source", v->options->against, "missing",
+                                (json_int_t)v->n_missing, "failed", (json_int_t)v->n_bad, "tensors",
+                                tensors));
     }
     return json;
 }

@@ -27,15 +27,14 @@ uint64_t moeq_integrity_work(const struct moeq_package *package)
     return n;
 }
 
-static enum moeq_status check_segment(struct checking *c, unsigned worker, const struct moeq_segment *segment,
-                                      struct moeq_error *result)
+static void check_segment(struct checking *c, unsigned worker, const struct moeq_segment *segment,
+                          struct moeq_error *result)
 {
     struct moeq_bytes *buffer = &c->buffers[worker];
     if (moeq_bytes_resize(buffer, (size_t)segment->n_bytes, result))
-        return MOEQ_OVER_MEMORY;
+        return;
     moeq_package_read_segment(c->package, segment, buffer->data, result);
     moeq_progress_add(c->progress, segment->n_bytes, NULL);
-    return MOEQ_OK;
 }
 
 static enum moeq_status check_things(void *context, unsigned worker, uint64_t begin, uint64_t end,
@@ -51,9 +50,12 @@ static enum moeq_status check_things(void *context, unsigned worker, uint64_t be
         else if (i < p->n_files + p->n_copies)
             moeq_package_check_copy(p, (size_t)i - p->n_files, result);
         else
-            status = check_segment(c, worker, &p->segments[i - p->n_files - p->n_copies], result);
-        if (status)
-            moeq_fail(err, status, "%s", result->message);
+            check_segment(c, worker, &p->segments[i - p->n_files - p->n_copies], result);
+        if (result->status && result->status != MOEQ_DAMAGED) { /* no verdict: the system refused */
+            status = result->status;
+            if (err)
+                *err = *result;
+        }
     }
     return status;
 }

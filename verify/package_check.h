@@ -14,7 +14,7 @@ struct moeq_integrity {
 };
 
 /* MOEQ_OK whether or not hashes match; other statuses where the check itself could not be done. Files that
- * cannot be read or are short count as failures. */
+ * are missing or short count as failures. */
 enum moeq_status moeq_integrity_check(const struct moeq_package *package, struct moeq_pool *pool,
                                       struct moeq_progress *progress, struct moeq_integrity *out,
                                       struct moeq_error *err);

@@ -45,9 +45,11 @@ enum moeq_status moeq_windows_cut(struct moeq_windows *windows, const struct moe
     windows->n_scored = context - 1 - windows->first;
     if (max_windows && windows->n_windows > max_windows)
         windows->n_windows = max_windows;
-    if (!status && !windows->n_windows)
-        status = moeq_fail(err, MOEQ_DAMAGED, "the text has %zu tokens, too few for one window of %llu",
+    if (!status && !windows->n_windows) {
+        status = moeq_fail(err, MOEQ_USAGE, "the text has %zu tokens, too few for one window of %llu",
                            tokens.n_tokens, (unsigned long long)context);
+        moeq_error_hint(err, "give a longer text or a smaller --ctx");
+    }
     if (!status &&
         !(windows->tokens = moeq_calloc(windows->n_windows * context, sizeof *windows->tokens, err)))
         status = MOEQ_OVER_MEMORY;

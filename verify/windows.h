@@ -20,8 +20,8 @@ struct moeq_windows {
     uint64_t n_text_tokens;   /* of the whole text */
 };
 
-/* Cuts at most max_windows (0: all). A text too short for one window is MOEQ_DAMAGED; a context below 2
- * (llama: 4) is MOEQ_USAGE; a model without BOS is MOEQ_UNSUPPORTED. */
+/* Cuts at most max_windows (0: all). A text too short for one window and a context below 2 (llama: 4) are
+ * MOEQ_USAGE; a model without BOS is MOEQ_UNSUPPORTED. */
 enum moeq_status moeq_windows_cut(struct moeq_windows *windows, const struct moeq_tokenizer *tokenizer,
                                   int32_t bos, const void *text, size_t n_bytes,
                                   enum moeq_convention convention, uint64_t context, uint64_t max_windows,
