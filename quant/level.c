@@ -54,7 +54,8 @@ enum moeq_status moeq_format_parse(const char *text, struct moeq_format defaults
                                    struct moeq_error *err)
 {
     char copy[MOEQ_FORMAT_BYTES];
-    if (strlen(text) >= sizeof copy)
+    if (strlen(text) >= sizeof copy || text[0] == '-' || strstr(text, "--") ||
+        text[strlen(text) - !!*text] == '-')
         return unknown_format(text, err);
     strcpy(copy, text);
     char *rest = NULL;

