@@ -205,13 +205,20 @@ static enum moeq_status check_consistency(const struct moeq_config *config, cons
     return MOEQ_OK;
 }
 
-static enum moeq_status check_fp8_blocks(const json_t *json, struct moeq_error *err)
+static enum moeq_status check_quantization(const json_t *json, struct moeq_error *err)
 {
-    const json_t *block = json_object_get(json_object_get(json, "quantization_config"), "weight_block_size");
-    if (!block || json_is_null(block))
+    const json_t *quantization = json_object_get(json, "quantization_config");
+    const json_t *block = json_object_get(quantization, "weight_block_size");
+    const char *method;
+    if (!json_is_object(quantization))
         return MOEQ_OK;
-    for (size_t i = 0; i < 2; i++)
-        if (json_integer_value(json_array_get(block, i)) != MOEQ_FP8_BLOCK)
+    enum moeq_status status = moeq_json_string_or(quantization, "quant_method", "fp8", &method, err);
+    if (status)
+        return status;
+    if (strcmp(method, "fp8") != 0)
+        return moeq_fail(err, MOEQ_UNSUPPORTED, "weights quantized by \"%s\" are not supported", method);
+    for (size_t i = 0; block && !json_is_null(block) && i < 2; i++)
+        if (json_number_value(json_array_get(block, i)) != MOEQ_FP8_BLOCK)
             return moeq_fail(err, MOEQ_UNSUPPORTED, "FP8 blocks other than 128x128 are not supported");
     return MOEQ_OK;
 }
@@ -233,7 +240,7 @@ static enum moeq_status read_config(struct moeq_config *config, const json_t *js
         return moeq_fail(err, MOEQ_DAMAGED, "\"rms_norm_eps\" must not be negative");
     if ((status = check_consistency(config, json, err)))
         return status;
-    return check_fp8_blocks(json, err);
+    return check_quantization(json, err);
 }
 
 enum moeq_status moeq_config_parse(struct moeq_config *config, const void *text, size_t n_bytes,

@@ -88,7 +88,7 @@ enum moeq_status moeq_file_read_member(const char *dir, const char *name, size_t
     char *path = moeq_path_join(dir, name, err);
     if (!path)
         return MOEQ_OVER_MEMORY;
-    if (moeq_path_is_dir(dir) && !moeq_path_exists(path)) {
+    if (moeq_path_is_dir(dir) && !moeq_path_leads_to_file(path)) {
         status = moeq_fail(err, MOEQ_DAMAGED, "the file is missing");
         moeq_error_in_file(err, path);
         moeq_error_hint(err, "a checkpoint folder needs it: download it too");
@@ -123,6 +123,12 @@ bool moeq_path_exists(const char *path)
 {
     struct stat info;
     return lstat(path, &info) == 0;
+}
+
+bool moeq_path_leads_to_file(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 || errno != ENOENT;
 }
 
 bool moeq_path_is_dir(const char *path)

@@ -34,7 +34,10 @@ char *moeq_path_join(const char *dir, const char *name, struct moeq_error *err);
 /* The part of a path after its last slash. Borrowed. */
 const char *moeq_path_base(const char *path);
 
+/* Whether something is there: for outputs, where a link that leads nowhere is something, and for inputs,
+ * where it is not. */
 bool moeq_path_exists(const char *path);
+bool moeq_path_leads_to_file(const char *path);
 bool moeq_path_is_dir(const char *path);
 
 /* True for a name that stays in its folder: not empty, no slash, no control character, not "." or "..". Names

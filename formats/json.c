@@ -8,6 +8,12 @@
 
 json_t *moeq_json_parse(const void *data, size_t n, struct moeq_error *err)
 {
+    const uint8_t *nul = n ? memchr(data, 0, n) : NULL;
+    if (nul) { /* jansson takes NUL bytes outside strings for white space */
+        moeq_fail(err, MOEQ_DAMAGED, "not valid JSON: a NUL byte");
+        moeq_error_at(err, (uint64_t)(nul - (const uint8_t *)data));
+        return NULL;
+    }
     json_error_t problem;
     errno = 0; /* jansson does not always say that memory was out; malloc does */
     json_t *value = json_loadb(data, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &problem);

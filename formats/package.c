@@ -143,7 +143,7 @@ static enum moeq_status open_layer_file(struct moeq_package *p, const json_t *js
     p->n_files++;
     if (!file->name)
         status = MOEQ_OVER_MEMORY;
-    else if (!moeq_path_exists(path))
+    else if (!moeq_path_leads_to_file(path))
         status = moeq_fail(err, MOEQ_DAMAGED, "the file is missing");
     else if (!(status = moeq_file_open(&file->file, path, err))) {
         if (file->file.n_bytes != n_bytes)
@@ -372,7 +372,7 @@ enum moeq_status moeq_package_check_copy(const struct moeq_package *package, siz
         return MOEQ_OVER_MEMORY;
     enum moeq_status status;
     struct moeq_file file = {.fd = -1};
-    if (!moeq_path_exists(path))
+    if (!moeq_path_leads_to_file(path))
         status = moeq_fail(err, MOEQ_DAMAGED, "the file is missing");
     else if (!(status = moeq_file_open(&file, path, err)))
         status = file.n_bytes == c->n_bytes

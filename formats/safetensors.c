@@ -353,6 +353,10 @@ enum moeq_status moeq_safetensors_build(struct moeq_tensor *tensors, size_t n_te
         tensors[i].offset = end;
         end += tensors[i].n_bytes;
     }
+    if (header && json_object_size(header) != n_tensors + (metadata != NULL)) {
+        json_decref(header);
+        return moeq_fail(err, MOEQ_BUG, "two tensors of one name");
+    }
     char *text = header ? moeq_json_text(header, false) : NULL;
     enum moeq_status status = text ? place_head(text, head, err) : moeq_fail_alloc(err, n_tensors);
     for (size_t i = 0; !status && i < n_tensors; i++)

@@ -135,6 +135,9 @@ static enum moeq_status describe_packed(const struct moeq_source *s, size_t plac
                          moeq_dtype_name(packed->stored->dtype));
     if ((status = set_shape(w, packed->shape, packed->n_dims, err)))
         return status;
+    if ((packed->stored->offset - p->segments[packed->segment].offset) % MOEQ_PACKED_ALIGNMENT != 0)
+        return moeq_fail(err, MOEQ_DAMAGED, "the bytes are not aligned to %d in their segment",
+                         MOEQ_PACKED_ALIGNMENT);
     uint64_t expected = native ? w->n_bytes : w->n_padded;
     if (packed->stored->n_bytes != expected)
         return moeq_fail(err, MOEQ_DAMAGED, "level %s needs %llu bytes, the file has %llu", packed->level,
