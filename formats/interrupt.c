@@ -1,17 +1,19 @@
 #include "interrupt.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stddef.h>
 
-static volatile sig_atomic_t interrupted;
+/* Set by a signal handler, read by every thread: lock-free atomics may do both. */
+static atomic_bool interrupted;
 
 static void on_signal(int signal_number)
 {
-    if (interrupted && signal_number == SIGINT) {
+    if (atomic_load(&interrupted) && signal_number == SIGINT) {
         signal(SIGINT, SIG_DFL);
         raise(SIGINT);
     }
-    interrupted = 1;
+    atomic_store(&interrupted, true);
 }
 
 void moeq_interrupt_install(void)
@@ -26,7 +28,7 @@ void moeq_interrupt_install(void)
 
 enum moeq_status moeq_interrupt_check(struct moeq_error *err)
 {
-    if (!interrupted)
+    if (!atomic_load_explicit(&interrupted, memory_order_relaxed))
         return MOEQ_OK;
     moeq_fail(err, MOEQ_INTERRUPTED, "interrupted");
     moeq_error_hint(err, "run the same command again");
