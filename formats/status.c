@@ -89,8 +89,11 @@ const char *moeq_error_format(const struct moeq_error *err, char *dst, size_t ca
     snprintf(dst, capacity, "%s%s%s%s%s%s%s%s%s", err->file, err->file[0] ? ": " : "",
              err->tensor[0] ? "tensor " : "", err->tensor, err->tensor[0] ? ": " : "", err->message, where,
              err->hint[0] ? "; " : "", err->hint);
-    for (char *c = dst; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+    for (unsigned char *c = (unsigned char *)dst; *c; c++) {
+        if (*c < 0x20 || *c == 0x7f)
             *c = '?';
+        else if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0) /* U+0080 to U+009F: terminals obey them too */
+            c[0] = c[1] = '?';
+    }
     return dst;
 }
