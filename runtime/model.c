@@ -1,49 +1,8 @@
 #include "model.h"
 
+#include "anatomy.h"
+
 #include <stdlib.h>
-
-struct expectation {
-    enum moeq_part part;
-    bool present;
-    uint64_t rows, cols;
-};
-
-#define MAX_EXPECTED 24
-
-/* What a main layer holds, after the released files' headers. Experts stand for each of theirs. */
-static size_t expect_layer(const struct moeq_config *c, uint32_t layer, struct expectation out[MAX_EXPECTED])
-{
-    const uint64_t q_rows = (uint64_t)c->n_heads * (c->qk_nope + c->qk_rope);
-    const uint64_t kv_rows = (uint64_t)c->n_heads * (c->qk_nope + c->v_width);
-    const uint64_t shared = (uint64_t)c->n_shared * c->expert_width;
-    const bool moe = moeq_config_layer_is_moe(c, layer), low_rank = c->q_rank > 0;
-    const struct expectation rows[] = {
-        {MOEQ_PART_ATTENTION_NORM, true, 1, c->hidden},
-        {MOEQ_PART_Q, !low_rank, q_rows, c->hidden},
-        {MOEQ_PART_Q_A, low_rank, c->q_rank, c->hidden},
-        {MOEQ_PART_Q_A_NORM, low_rank, 1, c->q_rank},
-        {MOEQ_PART_Q_B, low_rank, q_rows, c->q_rank},
-        {MOEQ_PART_KV_A, true, c->kv_rank + c->qk_rope, c->hidden},
-        {MOEQ_PART_KV_A_NORM, true, 1, c->kv_rank},
-        {MOEQ_PART_KV_B, true, kv_rows, c->kv_rank},
-        {MOEQ_PART_O, true, c->hidden, (uint64_t)c->n_heads * c->v_width},
-        {MOEQ_PART_FFN_NORM, true, 1, c->hidden},
-        {MOEQ_PART_DENSE_GATE, !moe, c->dense_width, c->hidden},
-        {MOEQ_PART_DENSE_UP, !moe, c->dense_width, c->hidden},
-        {MOEQ_PART_DENSE_DOWN, !moe, c->hidden, c->dense_width},
-        {MOEQ_PART_ROUTER, moe, c->n_experts, c->hidden},
-        {MOEQ_PART_ROUTER_BIAS, moe && c->correction_bias, 1, c->n_experts},
-        {MOEQ_PART_SHARED_GATE, moe && shared, shared, c->hidden},
-        {MOEQ_PART_SHARED_UP, moe && shared, shared, c->hidden},
-        {MOEQ_PART_SHARED_DOWN, moe && shared, c->hidden, shared},
-        {MOEQ_PART_EXPERT_GATE, moe, c->expert_width, c->hidden},
-        {MOEQ_PART_EXPERT_UP, moe, c->expert_width, c->hidden},
-        {MOEQ_PART_EXPERT_DOWN, moe, c->hidden, c->expert_width},
-    };
-    _Static_assert(sizeof rows / sizeof *rows <= MAX_EXPECTED, "room for all rows");
-    memcpy(out, rows, sizeof rows);
-    return sizeof rows / sizeof *rows;
-}
 
 const struct moeq_weight *moeq_model_weight(const struct moeq_source *source, enum moeq_part part, int layer,
                                             int expert)
@@ -52,7 +11,7 @@ const struct moeq_weight *moeq_model_weight(const struct moeq_source *source, en
     return moeq_source_find(source, moeq_name_format(part, layer, expert, name, sizeof name));
 }
 
-static enum moeq_status check_weight(const struct moeq_source *s, const struct expectation *e, int layer,
+static enum moeq_status check_weight(const struct moeq_source *s, const struct moeq_kind *e, int layer,
                                      int expert, struct moeq_error *err)
 {
     const struct moeq_weight *w = moeq_model_weight(s, e->part, layer, expert);
@@ -78,21 +37,16 @@ static enum moeq_status check_weight(const struct moeq_source *s, const struct e
 enum moeq_status moeq_model_check(const struct moeq_source *source, struct moeq_error *err)
 {
     const struct moeq_config *c = &source->config;
-    const struct expectation outside[] = {{MOEQ_PART_EMBED, true, c->vocabulary, c->hidden},
-                                          {MOEQ_PART_FINAL_NORM, true, 1, c->hidden},
-                                          {MOEQ_PART_HEAD, true, c->vocabulary, c->hidden}};
+    struct moeq_kind kinds[MOEQ_MAX_KINDS];
+    size_t n = moeq_anatomy_outside(c, kinds);
     enum moeq_status status = MOEQ_OK;
-    for (size_t i = 0; !status && i < sizeof outside / sizeof *outside; i++)
-        status = check_weight(source, &outside[i], -1, -1, err);
+    for (size_t i = 0; !status && i < n; i++)
+        status = check_weight(source, &kinds[i], -1, -1, err);
     for (uint32_t layer = 0; !status && layer < c->n_layers; layer++) {
-        struct expectation inside[MAX_EXPECTED];
-        size_t n = expect_layer(c, layer, inside);
-        for (size_t i = 0; !status && i < n; i++) {
-            bool each_expert = moeq_part_role(inside[i].part) == MOEQ_ROLE_EXPERTS;
-            uint32_t n_experts = each_expert ? c->n_experts : 1;
-            for (uint32_t e = 0; !status && inside[i].present && e < n_experts; e++)
-                status = check_weight(source, &inside[i], (int)layer, each_expert ? (int)e : -1, err);
-        }
+        n = moeq_anatomy_layer(c, layer, kinds);
+        for (size_t i = 0; !status && i < n; i++)
+            for (uint32_t e = 0; !status && e < (kinds[i].each_expert ? c->n_experts : 1); e++)
+                status = check_weight(source, &kinds[i], (int)layer, kinds[i].each_expert ? (int)e : -1, err);
     }
     return status;
 }
@@ -116,16 +70,14 @@ enum moeq_status moeq_model_vector(const struct moeq_source *source, enum moeq_p
 uint64_t moeq_model_layer_bytes(const struct moeq_source *source)
 {
     const struct moeq_config *c = &source->config;
+    struct moeq_kind kinds[MOEQ_MAX_KINDS];
     uint64_t largest = (uint64_t)c->vocabulary * c->hidden;
     for (uint32_t layer = 0; layer < c->n_layers; layer++) {
-        struct expectation inside[MAX_EXPECTED];
-        size_t n = expect_layer(c, layer, inside);
-        uint64_t elements = 0;
+        size_t n = moeq_anatomy_layer(c, layer, kinds);
+        uint64_t n_weights = 0;
         for (size_t i = 0; i < n; i++)
-            if (inside[i].present)
-                elements += inside[i].rows * inside[i].cols *
-                            (moeq_part_role(inside[i].part) == MOEQ_ROLE_EXPERTS ? c->n_experts : 1);
-        largest = elements > largest ? elements : largest;
+            n_weights += moeq_kind_weights(c, &kinds[i]);
+        largest = n_weights > largest ? n_weights : largest;
     }
     return largest * sizeof(float);
 }
