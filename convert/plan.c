@@ -20,9 +20,9 @@ enum moeq_status moeq_rule_parse(const char *text, struct moeq_format defaults, 
     }
     memcpy(out->key, text, (size_t)(equals - text));
     out->is_role = moeq_role_find(out->key, &out->role);
-    if (out->is_role &&
-        (out->role == MOEQ_ROLE_ROUTER || out->role == MOEQ_ROLE_NORM || out->role == MOEQ_ROLE_OTHER)) {
-        moeq_fail(err, MOEQ_USAGE, "rule %s: norms and routers always keep their precision", text);
+    if (out->is_role && (out->role == MOEQ_ROLE_ROUTER || out->role == MOEQ_ROLE_NORM ||
+                         out->role == MOEQ_ROLE_INDEXER || out->role == MOEQ_ROLE_OTHER)) {
+        moeq_fail(err, MOEQ_USAGE, "rule %s: norms, routers and indexers always keep their precision", text);
         moeq_error_hint(err, "roles: experts, shared, dense, attn, embed, head, mtp");
         return MOEQ_USAGE;
     }

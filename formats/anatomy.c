@@ -35,7 +35,7 @@ static size_t add_attention(const struct moeq_config *c, struct moeq_kind kinds[
     const uint64_t q_rows = (uint64_t)c->n_heads * (c->qk_nope + c->qk_rope);
     const uint64_t kv_rows = (uint64_t)c->n_heads * (c->qk_nope + c->v_width);
     const uint64_t v_cols = (uint64_t)c->n_heads * c->v_width;
-    const bool low_rank = c->q_rank > 0;
+    const bool low_rank = c->q_rank > 0, indexer = c->index_heads > 0;
     const struct row rows[] = {
         {true, {MOEQ_PART_ATTENTION_NORM, 1, c->hidden, false}},
         {!low_rank, {MOEQ_PART_Q, q_rows, c->hidden, false}},
@@ -46,6 +46,11 @@ static size_t add_attention(const struct moeq_config *c, struct moeq_kind kinds[
         {true, {MOEQ_PART_KV_A_NORM, 1, c->kv_rank, false}},
         {true, {MOEQ_PART_KV_B, kv_rows, c->kv_rank, false}},
         {true, {MOEQ_PART_O, c->hidden, v_cols, false}},
+        {indexer, {MOEQ_PART_INDEXER_Q, (uint64_t)c->index_heads * c->index_width, c->q_rank, false}},
+        {indexer, {MOEQ_PART_INDEXER_K, c->index_width, c->hidden, false}},
+        {indexer, {MOEQ_PART_INDEXER_K_NORM, 1, c->index_width, false}},
+        {indexer, {MOEQ_PART_INDEXER_K_BIAS, 1, c->index_width, false}},
+        {indexer, {MOEQ_PART_INDEXER_WEIGHTS, c->index_heads, c->hidden, false}},
         {true, {MOEQ_PART_FFN_NORM, 1, c->hidden, false}},
     };
     return KEEP(rows, kinds, n);

@@ -123,6 +123,20 @@ static enum moeq_status find_single(const char *dir, char **name, struct moeq_er
     return status;
 }
 
+bool moeq_checkpoint_is_bare(const char *dir)
+{
+    DIR *folder = opendir(dir);
+    bool has_config = false, has_weights = false;
+    for (struct dirent *entry; folder && (entry = readdir(folder));) {
+        has_config = has_config || strcmp(entry->d_name, "config.json") == 0;
+        has_weights = has_weights || strcmp(entry->d_name, INDEX_NAME) == 0 ||
+                      has_suffix(entry->d_name, ".safetensors");
+    }
+    if (folder)
+        closedir(folder);
+    return has_config && !has_weights;
+}
+
 /* ---- opening ---- */
 
 static enum moeq_status open_shard(struct moeq_checkpoint *c, const char *name, struct moeq_error *err)

@@ -32,6 +32,9 @@ enum moeq_status moeq_checkpoint_open(struct moeq_checkpoint *checkpoint, const 
                                       struct moeq_error *err);
 void moeq_checkpoint_close(struct moeq_checkpoint *checkpoint);
 
+/* True for a folder with config.json and no weights at all: neither an index nor a .safetensors file. */
+bool moeq_checkpoint_is_bare(const char *dir);
+
 /* NULL where there is no such tensor. */
 const struct moeq_located *moeq_checkpoint_find(const struct moeq_checkpoint *checkpoint, const char *name);
 

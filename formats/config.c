@@ -25,6 +25,7 @@ static const struct architecture {
 } architectures[] = {
     {"DeepseekV2ForCausalLM", "deepseek_v2", MOEQ_SCORING_SOFTMAX, "greedy", false},
     {"DeepseekV3ForCausalLM", "deepseek_v3", MOEQ_SCORING_SIGMOID, "noaux_tc", true},
+    {"DeepseekV32ForCausalLM", "deepseek_v32", MOEQ_SCORING_SIGMOID, "noaux_tc", true},
 };
 
 /* Keys that are plain bounded numbers. */
@@ -55,6 +56,9 @@ static const struct number_key {
     {"moe_intermediate_size", FIELD(expert_width), 1, MAX_WIDTH, -1},
     {"n_group", FIELD(n_groups), 1, MAX_EXPERTS, 1},
     {"topk_group", FIELD(top_groups), 1, MAX_EXPERTS, 1},
+    {"index_n_heads", FIELD(index_heads), 0, MAX_HEADS, 0},
+    {"index_head_dim", FIELD(index_width), 0, MAX_WIDTH, 0},
+    {"index_topk", FIELD(index_top_k), 0, MAX_POSITIONS, 0},
 #undef FIELD
 };
 
@@ -93,7 +97,7 @@ static const struct architecture *find_architecture(struct moeq_config *config, 
             return &architectures[i];
     moeq_fail(err, MOEQ_UNSUPPORTED, "the architecture \"%s\" (model_type \"%s\") is not supported", name,
               type);
-    moeq_error_hint(err, "supported: DeepseekV2ForCausalLM, DeepseekV3ForCausalLM");
+    moeq_error_hint(err, "supported: DeepseekV2ForCausalLM, DeepseekV3ForCausalLM, DeepseekV32ForCausalLM");
     return NULL;
 }
 
@@ -196,6 +200,11 @@ static enum moeq_status check_consistency(const struct moeq_config *config, cons
         return moeq_fail(err, MOEQ_DAMAGED,
                          "\"n_group\" must divide \"n_routed_experts\" and be at least "
                          "\"topk_group\"");
+    if (!config->index_heads != !config->index_width || !config->index_heads != !config->index_top_k)
+        return moeq_fail(err, MOEQ_DAMAGED,
+                         "\"index_n_heads\", \"index_head_dim\" and \"index_topk\" go together");
+    if (config->index_heads && !config->q_rank)
+        return moeq_fail(err, MOEQ_DAMAGED, "an indexer needs \"q_lora_rank\"");
     if (config->group_score == MOEQ_GROUP_TOP2 && config->n_experts / config->n_groups < 2)
         return moeq_fail(err, MOEQ_DAMAGED, "groups of one expert have no two best");
     if (config->group_score != MOEQ_GROUP_NONE &&
@@ -205,7 +214,8 @@ static enum moeq_status check_consistency(const struct moeq_config *config, cons
     return MOEQ_OK;
 }
 
-static enum moeq_status check_quantization(const json_t *json, struct moeq_error *err)
+static enum moeq_status read_quantization(struct moeq_config *config, const json_t *json,
+                                          struct moeq_error *err)
 {
     const json_t *quantization = json_object_get(json, "quantization_config");
     const json_t *block = json_object_get(quantization, "weight_block_size");
@@ -217,6 +227,7 @@ static enum moeq_status check_quantization(const json_t *json, struct moeq_error
         return status;
     if (strcmp(method, "fp8") != 0)
         return moeq_fail(err, MOEQ_UNSUPPORTED, "weights quantized by \"%s\" are not supported", method);
+    config->says_fp8 = true;
     for (size_t i = 0; block && !json_is_null(block) && i < 2; i++)
         if (json_number_value(json_array_get(block, i)) != MOEQ_FP8_BLOCK)
             return moeq_fail(err, MOEQ_UNSUPPORTED, "FP8 blocks other than 128x128 are not supported");
@@ -235,12 +246,13 @@ static enum moeq_status read_config(struct moeq_config *config, const json_t *js
         (status = read_rope(config, json, err)) || (status = read_router(config, family, json, err)))
         return status;
     config->latent_norm_eps = 1e-6;
+    config->stray_inv_freq = strcmp(config->model_type, "kimi_k2") == 0;
     config->bos = bos < config->vocabulary ? (int32_t)bos : -1;
     if (!(config->norm_eps >= 0))
         return moeq_fail(err, MOEQ_DAMAGED, "\"rms_norm_eps\" must not be negative");
     if ((status = check_consistency(config, json, err)))
         return status;
-    return check_quantization(json, err);
+    return read_quantization(config, json, err);
 }
 
 enum moeq_status moeq_config_parse(struct moeq_config *config, const void *text, size_t n_bytes,

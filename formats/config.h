@@ -51,6 +51,12 @@ struct moeq_config {
     bool correction_bias; /* e_score_correction_bias takes part in the selection */
     bool norm_topk;       /* weights are divided by their sum */
     double routed_scale;
+
+    uint32_t index_heads, index_width; /* of the indexer of sparse attention; 0: none */
+    uint32_t index_top_k;              /* keys that it keeps: up to so many, attention is exactly dense */
+
+    bool says_fp8;       /* quantization_config names FP8 blocks; the tensors decide */
+    bool stray_inv_freq; /* the release carries a rotary_emb.inv_freq in every layer, which nobody uses */
 };
 
 /* Parses the text of a config.json. An architecture outside the table is MOEQ_UNSUPPORTED and named; values

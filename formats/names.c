@@ -26,6 +26,12 @@ static const struct {
     [MOEQ_PART_KV_A_NORM] = {"self_attn.kv_a_layernorm.weight", true, false, MOEQ_ROLE_NORM, false},
     [MOEQ_PART_KV_B] = {"self_attn.kv_b_proj.weight", true, false, MOEQ_ROLE_ATTENTION, true},
     [MOEQ_PART_O] = {"self_attn.o_proj.weight", true, false, MOEQ_ROLE_ATTENTION, true},
+    [MOEQ_PART_INDEXER_Q] = {"self_attn.indexer.wq_b.weight", true, false, MOEQ_ROLE_INDEXER, false},
+    [MOEQ_PART_INDEXER_K] = {"self_attn.indexer.wk.weight", true, false, MOEQ_ROLE_INDEXER, false},
+    [MOEQ_PART_INDEXER_K_NORM] = {"self_attn.indexer.k_norm.weight", true, false, MOEQ_ROLE_NORM, false},
+    [MOEQ_PART_INDEXER_K_BIAS] = {"self_attn.indexer.k_norm.bias", true, false, MOEQ_ROLE_NORM, false},
+    [MOEQ_PART_INDEXER_WEIGHTS] = {"self_attn.indexer.weights_proj.weight", true, false, MOEQ_ROLE_INDEXER,
+                                   false},
     [MOEQ_PART_FFN_NORM] = {"post_attention_layernorm.weight", true, false, MOEQ_ROLE_NORM, false},
     [MOEQ_PART_DENSE_GATE] = {"mlp.gate_proj.weight", true, false, MOEQ_ROLE_DENSE, true},
     [MOEQ_PART_DENSE_UP] = {"mlp.up_proj.weight", true, false, MOEQ_ROLE_DENSE, true},
@@ -52,7 +58,7 @@ static const char *const role_names[MOEQ_N_ROLES] = {
     [MOEQ_ROLE_EXPERTS] = "experts", [MOEQ_ROLE_SHARED] = "shared", [MOEQ_ROLE_DENSE] = "dense",
     [MOEQ_ROLE_ATTENTION] = "attn",  [MOEQ_ROLE_EMBED] = "embed",   [MOEQ_ROLE_HEAD] = "head",
     [MOEQ_ROLE_MTP] = "mtp",         [MOEQ_ROLE_ROUTER] = "router", [MOEQ_ROLE_NORM] = "norm",
-    [MOEQ_ROLE_OTHER] = "other",
+    [MOEQ_ROLE_INDEXER] = "indexer", [MOEQ_ROLE_OTHER] = "other",
 };
 
 /* Reads "123." at *p, as these files write it: no sign, no leading zero, below 10^6. Returns -1 otherwise. */
@@ -114,6 +120,15 @@ enum moeq_role moeq_part_role(enum moeq_part part)
 bool moeq_part_quantizable(enum moeq_part part)
 {
     return parts[part].quantizable;
+}
+
+bool moeq_part_fp8_in_releases(enum moeq_part part)
+{
+    static const bool by_role[MOEQ_N_ROLES] = {[MOEQ_ROLE_EXPERTS] = true,
+                                               [MOEQ_ROLE_SHARED] = true,
+                                               [MOEQ_ROLE_DENSE] = true,
+                                               [MOEQ_ROLE_ATTENTION] = true};
+    return by_role[parts[part].role] || part == MOEQ_PART_INDEXER_Q || part == MOEQ_PART_INDEXER_K;
 }
 
 const char *moeq_role_name(enum moeq_role role)

@@ -20,6 +20,11 @@ enum moeq_part {
     MOEQ_PART_KV_A_NORM,
     MOEQ_PART_KV_B,
     MOEQ_PART_O,
+    MOEQ_PART_INDEXER_Q, /* DeepSeek Sparse Attention (V3.2): scores which keys a query attends to */
+    MOEQ_PART_INDEXER_K,
+    MOEQ_PART_INDEXER_K_NORM,
+    MOEQ_PART_INDEXER_K_BIAS,
+    MOEQ_PART_INDEXER_WEIGHTS,
     MOEQ_PART_FFN_NORM,
     MOEQ_PART_DENSE_GATE,
     MOEQ_PART_DENSE_UP,
@@ -51,9 +56,10 @@ enum moeq_role {
     MOEQ_ROLE_ATTENTION,
     MOEQ_ROLE_EMBED,
     MOEQ_ROLE_HEAD,
-    MOEQ_ROLE_MTP,    /* what only a multi-token-prediction layer has */
-    MOEQ_ROLE_ROUTER, /* router weights and correction bias: never quantized */
-    MOEQ_ROLE_NORM,   /* never quantized */
+    MOEQ_ROLE_MTP,     /* what only a multi-token-prediction layer has */
+    MOEQ_ROLE_ROUTER,  /* router weights and correction bias: never quantized */
+    MOEQ_ROLE_NORM,    /* never quantized */
+    MOEQ_ROLE_INDEXER, /* of sparse attention: never quantized */
     MOEQ_ROLE_OTHER,
     MOEQ_N_ROLES
 };
@@ -75,6 +81,9 @@ const char *moeq_name_format(enum moeq_part part, int layer, int expert, char *d
 enum moeq_role moeq_part_role(enum moeq_part part);
 /* True for matrices that a level may be chosen for; the others keep the precision of the source. */
 bool moeq_part_quantizable(enum moeq_part part);
+
+/* True for the matrices that an FP8 release stores as FP8, with a scale tensor beside them. */
+bool moeq_part_fp8_in_releases(enum moeq_part part);
 
 const char *moeq_role_name(enum moeq_role role);
 bool moeq_role_find(const char *name, enum moeq_role *out);

@@ -34,6 +34,15 @@ enum moeq_status moeq_sweep_init(struct moeq_sweep *sweep, const struct moeq_sou
     struct moeq_run *run = &sweep->run;
     if (context < 1 || context > UINT32_MAX || n_windows < 1 || n_windows > UINT32_MAX / context)
         return moeq_fail(err, MOEQ_USAGE, "windows x context must be between 1 and 2^32 tokens");
+    if (source->config.index_top_k && context > source->config.index_top_k) {
+        moeq_fail(err, MOEQ_UNSUPPORTED,
+                  "windows of %llu tokens: beyond %u, this model's attention is sparse, which "
+                  "is not computed yet",
+                  (unsigned long long)context, source->config.index_top_k);
+        moeq_error_hint(err, "give --ctx of at most %u: up to there attention is exactly dense",
+                        source->config.index_top_k);
+        return MOEQ_UNSUPPORTED;
+    }
     run->source = source;
     run->config = &source->config;
     run->pool = pool;

@@ -151,6 +151,31 @@ static void test_v2(void)
     json_decref(json);
 }
 
+/* V3.2 is V3 with an indexer; its three numbers come together, and it reads the compressed q. */
+static void test_v3_2(void)
+{
+    static const char indexer[] = "'architectures':['DeepseekV32ForCausalLM'],'model_type':'deepseek_v32',"
+                                  "'index_n_heads':64,'index_head_dim':128,'index_topk':2048";
+    static const char *const parts[] = {"index_n_heads", "index_head_dim", "index_topk"};
+    char text[512];
+    snprintf(text, sizeof text, "{%s}", indexer);
+    struct moeq_config c = accepted(text);
+    CU_ASSERT(c.index_heads == 64 && c.index_width == 128 && c.index_top_k == 2048);
+    CU_ASSERT(c.scoring == MOEQ_SCORING_SIGMOID && c.group_score == MOEQ_GROUP_TOP2 && c.correction_bias);
+    CU_ASSERT_EQUAL(accepted("{}").index_heads, 0);
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(text, sizeof text, "{'%s':4}", parts[i]);
+        refused(text, MOEQ_DAMAGED, parts[i]);
+        snprintf(text, sizeof text, "{%s}", indexer);
+        char *value = strstr(text, parts[i]) + strlen(parts[i]) + 2; /* behind the quote and the colon */
+        memset(value, ' ', strcspn(value, ",}"));
+        *value = '0';
+        refused(text, MOEQ_DAMAGED, parts[i]);
+    }
+    snprintf(text, sizeof text, "{%s,'q_lora_rank':null}", indexer);
+    refused(text, MOEQ_DAMAGED, "\"q_lora_rank\"");
+}
+
 /* --- the same thing written in other ways --- */
 
 static void test_synonyms(void)
@@ -172,6 +197,8 @@ static void test_synonyms(void)
         "{'hidden_size':128.0,'num_hidden_layers':4.0,'n_group':4.0,'rope_theta':10000,'bos_token_id':0.0}");
     CU_ASSERT(memcmp(&c, &base, sizeof c) == 0);
     c = accepted("{'eos_token_id':[1,2,3],'unknown_key':{'a':[null]},'quantization_config':'(none)'}");
+    CU_ASSERT(base.says_fp8 && !c.says_fp8);
+    c.says_fp8 = true;
     CU_ASSERT(memcmp(&c, &base, sizeof c) == 0);
     c = accepted("{'model_type':'kimi_k2'}"); /* K2 keeps V3's architecture */
     CU_ASSERT_STRING_EQUAL(c.model_type, "kimi_k2");
@@ -258,6 +285,9 @@ static void test_bounds_of_every_number(void)
         {"moe_intermediate_size", 1, 1 << 20, true},
         {"n_group", 1, 65536, false},
         {"topk_group", 1, 65536, false},
+        {"index_n_heads", 0, 4096, false},
+        {"index_head_dim", 0, 1 << 20, false},
+        {"index_topk", 0, 1 << 30, false},
     };
     static const char *const wrong[] = {"-1", "1.5", "'4'", "true", "[4]", "{}", "4294967300", "1e30"};
     char text[256], key[64];
@@ -338,8 +368,6 @@ static void test_unsupported(void)
 {
     static const char *const cases[][2] = {
         {"{'architectures':['DeepseekV4ForCausalLM'],'model_type':'deepseek_v4'}", "DeepseekV4ForCausalLM"},
-        {"{'architectures':['DeepseekV32ForCausalLM'],'model_type':'deepseek_v32'}",
-         "DeepseekV32ForCausalLM"},
         {"{'architectures':['LlamaForCausalLM']}", "LlamaForCausalLM"}, /* whatever the model type says */
         {"{'architectures':'(none)','model_type':'glm4_moe_lite'}", "glm4_moe_lite"},
         {"{'architectures':'(none)','model_type':'(none)'}", "not supported"},
@@ -404,6 +432,7 @@ int main(void)
         {"V3", test_v3},
         {"V2-Lite", test_v2_lite},
         {"V2", test_v2},
+        {"V3.2", test_v3_2},
         {"synonyms", test_synonyms},
         {"RoPE without scaling", test_rope_without_scaling},
         {"no compression of q", test_no_compression_of_q},

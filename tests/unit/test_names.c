@@ -17,7 +17,7 @@ static bool is_part(const char *text, enum moeq_part part, int layer, int expert
     return good;
 }
 
-/* Names of released files (headers of DeepSeek-V3 and V2-Lite), written out. */
+/* Names of released files (headers of DeepSeek-V3, V3.2 and V2-Lite), written out. */
 static void test_released_names(void)
 {
     static const struct {
@@ -36,6 +36,11 @@ static void test_released_names(void)
         {"model.layers.3.self_attn.kv_a_layernorm.weight", {MOEQ_PART_KV_A_NORM, 3, -1}},
         {"model.layers.3.self_attn.kv_b_proj.weight", {MOEQ_PART_KV_B, 3, -1}},
         {"model.layers.3.self_attn.o_proj.weight", {MOEQ_PART_O, 3, -1}},
+        {"model.layers.3.self_attn.indexer.wq_b.weight", {MOEQ_PART_INDEXER_Q, 3, -1}},
+        {"model.layers.3.self_attn.indexer.wk.weight", {MOEQ_PART_INDEXER_K, 3, -1}},
+        {"model.layers.3.self_attn.indexer.k_norm.weight", {MOEQ_PART_INDEXER_K_NORM, 3, -1}},
+        {"model.layers.3.self_attn.indexer.k_norm.bias", {MOEQ_PART_INDEXER_K_BIAS, 3, -1}},
+        {"model.layers.3.self_attn.indexer.weights_proj.weight", {MOEQ_PART_INDEXER_WEIGHTS, 3, -1}},
         {"model.layers.3.post_attention_layernorm.weight", {MOEQ_PART_FFN_NORM, 3, -1}},
         {"model.layers.2.mlp.gate_proj.weight", {MOEQ_PART_DENSE_GATE, 2, -1}},
         {"model.layers.2.mlp.up_proj.weight", {MOEQ_PART_DENSE_UP, 2, -1}},
@@ -167,7 +172,8 @@ static void test_routers_and_norms_keep_their_precision(void)
     for (int i = 0; i < MOEQ_N_PARTS; i++) {
         enum moeq_part part = (enum moeq_part)i;
         enum moeq_role role = moeq_part_role(part);
-        bool keeps = role == MOEQ_ROLE_ROUTER || role == MOEQ_ROLE_NORM || role == MOEQ_ROLE_OTHER;
+        bool keeps = role == MOEQ_ROLE_ROUTER || role == MOEQ_ROLE_NORM || role == MOEQ_ROLE_INDEXER ||
+                     role == MOEQ_ROLE_OTHER;
         CU_ASSERT_EQUAL(moeq_part_quantizable(part), !keeps);
     }
     CU_ASSERT_EQUAL(moeq_part_role(MOEQ_PART_ROUTER_BIAS), MOEQ_ROLE_ROUTER);

@@ -1,0 +1,92 @@
+/* Parameter counts from config.json alone against the published and stored figures of the releases. */
+#include "unit.h"
+
+#include "census.h"
+
+#define COMMON                                                                                               \
+    "\"hidden_act\":\"silu\",\"rope_theta\":10000,\"moe_layer_freq\":1,\"kv_lora_rank\":512,\"qk_nope_head_" \
+    "dim\":128,"                                                                                             \
+    "\"qk_rope_head_dim\":64,\"v_head_dim\":128,\"max_position_embeddings\":163840,\"bos_token_id\":0,"
+#define FP8                                                                                                  \
+    "\"quantization_config\":{\"quant_method\":\"fp8\",\"fmt\":\"e4m3\",\"weight_block_size\":[128,128]},"
+#define V3_SIZES                                                                                             \
+    "\"num_hidden_layers\":61,\"hidden_size\":7168,\"intermediate_size\":18432,\"moe_intermediate_size\":"   \
+    "2048,"                                                                                                  \
+    "\"q_lora_rank\":1536,\"n_shared_experts\":1,\"num_experts_per_tok\":8,\"norm_topk_prob\":true,"         \
+    "\"scoring_func\":\"sigmoid\",\"topk_method\":\"noaux_tc\","
+#define V3                                                                                                   \
+    COMMON FP8 V3_SIZES                                                                                      \
+        "\"num_attention_heads\":128,\"n_routed_experts\":256,\"first_k_dense_replace\":3,"                  \
+        "\"n_group\":8,\"topk_group\":4,\"vocab_size\":129280,\"num_nextn_predict_layers\":1,"               \
+        "\"routed_scaling_factor\":2.5,"
+#define LITE                                                                                                 \
+    "\"num_hidden_layers\":27,\"hidden_size\":2048,\"moe_intermediate_size\":1408,\"q_lora_rank\":null,"     \
+    "\"n_shared_experts\":2,\"num_experts_per_tok\":6,\"num_attention_heads\":16,\"n_routed_experts\":64,"   \
+    "\"first_k_dense_replace\":1,\"n_group\":1,\"topk_group\":1,"
+
+/* Sizes from the releases' config.json; counts as published with them and as stored in their index files. */
+static const struct release {
+    const char *name, *config;
+    uint64_t total, active, mtp, n_tensors, kv_bytes;
+} releases[] = {
+    {"V2",
+     "{" COMMON
+     "\"architectures\":[\"DeepseekV2ForCausalLM\"],\"model_type\":\"deepseek_v2\",\"num_hidden_layers\":60,"
+     "\"hidden_size\":5120,\"intermediate_size\":12288,\"moe_intermediate_size\":1536,\"q_lora_rank\":1536,"
+     "\"n_shared_experts\":2,\"num_experts_per_tok\":6,\"num_attention_heads\":128,\"n_routed_experts\":160,"
+     "\"first_k_dense_replace\":1,\"n_group\":8,\"topk_group\":3,\"topk_method\":\"group_limited_greedy\","
+     "\"scoring_func\":\"softmax\",\"routed_scaling_factor\":16.0,\"vocab_size\":102400}",
+     235741434880, 21375800320, 0, 0, 69120},
+    {"V2-Lite",
+     "{" COMMON LITE "\"architectures\":[\"DeepseekV2ForCausalLM\"],\"model_type\":\"deepseek_v2\","
+     "\"intermediate_size\":10944,\"topk_method\":\"greedy\",\"scoring_func\":\"softmax\",\"vocab_size\":"
+     "102400}",
+     15706484224, 2661150208, 0, 5291, 31104},
+    {"Moonlight",
+     "{" COMMON LITE "\"architectures\":[\"DeepseekV3ForCausalLM\"],\"model_type\":\"deepseek_v3\","
+     "\"intermediate_size\":11264,\"topk_method\":\"noaux_tc\",\"scoring_func\":\"sigmoid\",\"norm_topk_"
+     "prob\":true,"
+     "\"routed_scaling_factor\":2.446,\"rms_norm_eps\":1e-5,\"vocab_size\":163840}",
+     15960110208, 2914776192, 0, 0, 31104},
+    {"V3", "{" V3 "\"architectures\":[\"DeepseekV3ForCausalLM\"],\"model_type\":\"deepseek_v3\"}",
+     671026419200, 37552297472, 11610068224, 91991, 70272},
+    {"V3.2",
+     "{" V3
+     "\"architectures\":[\"DeepseekV32ForCausalLM\"],\"model_type\":\"deepseek_v32\",\"index_n_heads\":64,"
+     "\"index_head_dim\":128,\"index_topk\":2048}",
+     671877944064, 38403822336, 0, 92425, 70272},
+    {"Kimi-K2",
+     "{" COMMON FP8 V3_SIZES "\"architectures\":[\"DeepseekV3ForCausalLM\"],\"model_type\":\"kimi_k2\","
+     "\"num_attention_heads\":64,\"n_routed_experts\":384,\"first_k_dense_replace\":1,\"n_group\":1,\"topk_"
+     "group\":1,"
+     "\"vocab_size\":163840,\"num_nextn_predict_layers\":0,\"routed_scaling_factor\":2.827}",
+     1026408232448, 32861500928, 0, 139644, 70272},
+};
+
+static void test_published_figures(void)
+{
+    for (size_t i = 0; i < sizeof releases / sizeof *releases; i++) {
+        const struct release *r = &releases[i];
+        struct moeq_config config;
+        struct moeq_error err = {0};
+        CU_ASSERT_EQUAL_FATAL(moeq_config_parse(&config, r->config, strlen(r->config), &err), MOEQ_OK);
+        struct moeq_census census = moeq_census_take(&config);
+        printf("\n    %-10s %llu, %llu active, %llu tensors, %llu bytes of cache", r->name,
+               (unsigned long long)census.total, (unsigned long long)census.active,
+               (unsigned long long)census.n_tensors, (unsigned long long)census.kv_mla);
+        CU_ASSERT_EQUAL(census.total, r->total);
+        CU_ASSERT_EQUAL(census.active, r->active);
+        CU_ASSERT_EQUAL(census.kv_mla, r->kv_bytes);
+        if (r->mtp)
+            CU_ASSERT_EQUAL(census.mtp, r->mtp);
+        if (r->n_tensors)
+            CU_ASSERT_EQUAL(census.n_tensors, r->n_tensors);
+    }
+}
+
+int main(void)
+{
+    const struct unit_test tests[] = {{"parameters, tensors and cache of releases", test_published_figures},
+                                      {NULL, NULL}};
+    return unit_main("census", tests);
+}

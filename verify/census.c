@@ -1,0 +1,56 @@
+#include "census.h"
+
+#define BF16_BYTES 2
+
+static uint64_t n_tensors(const struct moeq_config *c, const struct moeq_kind *kind)
+{
+    uint64_t scales = c->says_fp8 && moeq_part_fp8_in_releases(kind->part);
+    return (kind->each_expert ? c->n_experts : 1) * (1 + scales);
+}
+
+static bool is_copy(enum moeq_part part)
+{
+    return part == MOEQ_PART_MTP_HEAD || part == MOEQ_PART_MTP_EMBED;
+}
+
+static void count_layer(struct moeq_census *census, const struct moeq_config *c, uint32_t layer)
+{
+    struct moeq_kind kinds[MOEQ_MAX_KINDS];
+    size_t n = moeq_anatomy_layer(c, layer, kinds);
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t one = kinds[i].rows * kinds[i].cols, all = moeq_kind_weights(c, &kinds[i]);
+        census->n_tensors += n_tensors(c, &kinds[i]);
+        if (layer < c->n_layers) {
+            census->total += all;
+            census->active += kinds[i].each_expert ? one * c->top_k : all;
+        } else if (is_copy(kinds[i].part)) {
+            census->mtp_copies += all;
+        } else {
+            census->mtp += all;
+        }
+    }
+}
+
+struct moeq_census moeq_census_take(const struct moeq_config *config)
+{
+    const struct moeq_config *c = config;
+    struct moeq_census census = {0};
+    struct moeq_kind kinds[MOEQ_MAX_KINDS];
+    size_t n = moeq_anatomy_outside(c, kinds);
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t weights = moeq_kind_weights(c, &kinds[i]);
+        census.total += weights;
+        census.active += weights;
+        census.embeddings += kinds[i].part == MOEQ_PART_FINAL_NORM ? 0 : weights;
+        census.n_tensors++;
+    }
+    for (uint32_t layer = 0; layer < c->n_layers + c->n_mtp_layers; layer++)
+        count_layer(&census, c, layer);
+    if (c->stray_inv_freq)
+        census.n_tensors += c->n_layers;
+    census.kv_mla = (uint64_t)BF16_BYTES * c->n_layers * (c->kv_rank + c->qk_rope);
+    census.kv_full =
+        (uint64_t)BF16_BYTES * c->n_layers * c->n_heads * ((uint64_t)c->qk_nope + c->qk_rope + c->v_width);
+    census.kv_indexer = (uint64_t)BF16_BYTES * c->n_layers * c->index_width;
+    return census;
+}
