@@ -266,6 +266,11 @@ static enum moeq_status decide_all(struct moeq_plan *plan, const struct moeq_pla
     for (size_t i = 0; !status && i < plan->source->n_weights; i++) {
         struct moeq_plan_item *item = &plan->items[plan->n_items++];
         item->weight = &plan->source->weights[i];
+        if (strcmp(item->weight->name, MOEQ_HASHES_TENSOR) == 0) {
+            status = moeq_fail(err, MOEQ_UNSUPPORTED, "a tensor of this name cannot be put into a package");
+            moeq_error_in_tensor(err, item->weight->name);
+            break;
+        }
         status = decide(item, &plan->source->config, request, used, err);
         uint64_t n_bytes, n_padded;
         if (!status)

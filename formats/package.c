@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #define MAX_MANIFEST_BYTES (1u << 30)
-#define MAX_RANK           8
 #define HASH_BYTES         16
 
 bool moeq_package_is_at(const char *dir)
@@ -80,8 +79,8 @@ static enum moeq_status read_tensor(struct moeq_package *p, const json_t *json,
         (status = moeq_json_string_or(json, "reason", "", &out->reason, err)))
         return status;
     json_t *dims = moeq_json_array_at(json, "shape", err);
-    if (!dims || json_array_size(dims) > MAX_RANK)
-        return moeq_fail(err, MOEQ_DAMAGED, "shape of more than %d dimensions", MAX_RANK);
+    if (!dims || json_array_size(dims) > MOEQ_MAX_DIMS)
+        return moeq_fail(err, MOEQ_DAMAGED, "shape of more than %d dimensions", MOEQ_MAX_DIMS);
     out->shape = *shape;
     out->n_dims = json_array_size(dims);
     for (size_t i = 0; i < out->n_dims; i++)

@@ -4,7 +4,6 @@
 
 #define LENGTH_BYTES   8
 #define DATA_ALIGNMENT 64
-#define MAX_DIMS       64
 
 bool moeq_shape_elements(const uint64_t *shape, size_t n_dims, uint64_t *out)
 {
@@ -187,8 +186,8 @@ static enum moeq_status count_dimensions(const json_t *header, size_t *n_dims, s
     json_object_foreach((json_t *)header, name, value)
     {
         size_t n = json_array_size(json_object_get(value, "shape"));
-        if (n > MAX_DIMS) {
-            moeq_fail(err, MOEQ_DAMAGED, "%zu dimensions, more than the limit of %d", n, MAX_DIMS);
+        if (n > MOEQ_MAX_DIMS) {
+            moeq_fail(err, MOEQ_DAMAGED, "%zu dimensions, more than the limit of %d", n, MOEQ_MAX_DIMS);
             moeq_error_in_tensor(err, name);
             return MOEQ_DAMAGED;
         }

@@ -3,7 +3,8 @@
  * Format (huggingface/safetensors README, "Format"): u64 little-endian N, N bytes of JSON, data. The tensors'
  * ranges must tile the data exactly: no hole, no overlap, nothing behind the last. We also reject what the
  * README forbids but the reference reader lets pass: duplicate names and duplicate metadata keys, unknown
- * fields, leading white space. Data need not be aligned. Names are free text: never turn one into a path. */
+ * fields, a tensor written as an array, leading white space. Data need not be aligned. Names are free text:
+ * never turn one into a path. */
 #ifndef MOEQ_SAFETENSORS_H
 #define MOEQ_SAFETENSORS_H
 
@@ -11,6 +12,7 @@
 #include "file.h"
 #include "json.h"
 
+#define MOEQ_MAX_DIMS               64 /* of a tensor; the format knows no limit, no framework has more */
 #define MOEQ_SAFETENSORS_MAX_HEADER 100000000u /* bytes of JSON; the reference reader's limit */
 
 struct moeq_tensor {
