@@ -3,14 +3,15 @@
 #include "cmd_convert.h"
 #include "cmd_eval.h"
 #include "cmd_inspect.h"
+#include "cmd_tokenize.h"
 #include "cmd_verify.h"
 #include "interrupt.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static const struct moeq_verb *const verbs[] = {&moeq_verb_inspect, &moeq_verb_convert, &moeq_verb_verify,
-                                                &moeq_verb_eval, NULL};
+static const struct moeq_verb *const verbs[] = {&moeq_verb_inspect, &moeq_verb_convert,  &moeq_verb_verify,
+                                                &moeq_verb_eval,    &moeq_verb_tokenize, NULL};
 
 static const struct moeq_verb *find_verb(const char *name)
 {

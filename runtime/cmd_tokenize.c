@@ -1,0 +1,89 @@
+#include "cmd_tokenize.h"
+
+#include "file.h"
+#include "tokenizer.h"
+#include "verb.h"
+
+#include <stdlib.h>
+
+#define MAX_TEXT_BYTES ((size_t)1 << 32)
+
+struct tokenize_options {
+    struct moeq_common common;
+    const char *text;
+    bool ids, count;
+};
+
+#define OPTION(field) offsetof(struct tokenize_options, field)
+
+static const struct moeq_option options_table[] = {
+    {"text", 't', MOEQ_OPTION_TEXT, "FILE", "text to tokenise, UTF-8", OPTION(text), 0, 0, NULL},
+    {"ids", 0, MOEQ_OPTION_FLAG, NULL, "print the ids, separated by spaces", OPTION(ids), 0, 0, NULL},
+    {"count", 0, MOEQ_OPTION_FLAG, NULL, "print the number of tokens (what is printed without --ids)",
+     OPTION(count), 0, 0, NULL},
+    MOEQ_COMMON_OPTIONS,
+    {NULL, 0, 0, NULL, NULL, 0, 0, 0, NULL},
+};
+
+static json_t *result_json(const struct tokenize_options *o, const struct moeq_tokens *tokens, size_t n_bytes)
+{
+    json_t *json = json_pack("{s:s, s:i, s:s, s:I, s:I}", "moeq", "tokenize", "version", 1, "text", o->text,
+                             "n_bytes", (json_int_t)n_bytes, "n_tokens", (json_int_t)tokens->n_tokens);
+    if (!o->ids)
+        return json;
+    json_t *ids = json_array();
+    for (size_t i = 0; i < tokens->n_tokens; i++)
+        moeq_json_append(&ids, json_integer(tokens->ids[i]));
+    moeq_json_set(&json, "ids", ids);
+    return json;
+}
+
+static enum moeq_status report(const struct tokenize_options *o, const struct moeq_tokens *tokens,
+                               size_t n_bytes, struct moeq_error *err)
+{
+    if (o->common.json)
+        return moeq_verb_print_json(result_json(o, tokens, n_bytes), err);
+    for (size_t i = 0; o->ids && i < tokens->n_tokens; i++)
+        printf("%s%d", i ? " " : "", (int)tokens->ids[i]);
+    if (o->ids)
+        printf("\n");
+    if (o->count || !o->ids)
+        printf("%zu\n", tokens->n_tokens);
+    return MOEQ_OK;
+}
+
+static enum moeq_status run(void *options, const char *const *positional, size_t n_positional,
+                            struct moeq_error *err)
+{
+    const struct tokenize_options *o = options;
+    struct moeq_bytes text = {0};
+    struct moeq_tokens tokens = {0};
+    (void)n_positional;
+    if (!o->text)
+        return moeq_fail(err, MOEQ_USAGE, "which text? --text is missing");
+    struct moeq_tokenizer *tokenizer = moeq_tokenizer_open(positional[0], err);
+    enum moeq_status status =
+        tokenizer ? moeq_file_read_all(o->text, MAX_TEXT_BYTES, &text, err) : err->status;
+    if (!status)
+        status = moeq_tokenizer_encode(tokenizer, text.data, text.n_bytes, &tokens, err);
+    moeq_error_in_file(err, o->text);
+    if (!status)
+        status = report(o, &tokens, text.n_bytes, err);
+    moeq_tokens_free(&tokens);
+    moeq_bytes_free(&text);
+    moeq_tokenizer_close(tokenizer);
+    return status;
+}
+
+const struct moeq_verb moeq_verb_tokenize = {
+    .name = "tokenize",
+    .arguments = "SRC|PKG --text FILE",
+    .summary = "the token ids of a text, or their number",
+    .details =
+        "SRC is a checkpoint, a package, or a folder with nothing but tokenizer.json. No BOS is added.",
+    .options = options_table,
+    .n_positional_min = 1,
+    .n_positional_max = 1,
+    .options_size = sizeof(struct tokenize_options),
+    .run = run,
+};
