@@ -5,17 +5,25 @@
 #define MAX_MANIFEST_BYTES (1u << 30)
 #define HASH_BYTES         16
 
-bool moeq_package_is_at(const char *dir)
+static bool has_any(const char *dir, const char *const *names, size_t n)
 {
-    static const char *const marks[] = {MOEQ_MANIFEST_NAME, "embed.safetensors", "embed.safetensors.part",
-                                        "layer-000.safetensors"};
     bool found = false;
-    for (size_t i = 0; !found && i < sizeof marks / sizeof *marks; i++) {
-        char *path = moeq_path_join(dir, marks[i], NULL);
+    for (size_t i = 0; !found && i < n; i++) {
+        char *path = moeq_path_join(dir, names[i], NULL);
         found = path && moeq_path_exists(path);
         free(path);
     }
     return found;
+}
+
+/* Other tools write a manifest.json, too; none of ours lies beside a checkpoint's files. */
+bool moeq_package_is_at(const char *dir)
+{
+    static const char *const package[] = {MOEQ_MANIFEST_NAME, "embed.safetensors", "embed.safetensors.part",
+                                          "layer-000.safetensors"};
+    static const char *const checkpoint[] = {"model.safetensors.index.json", "model.safetensors"};
+    return has_any(dir, package, sizeof package / sizeof *package) &&
+           !has_any(dir, checkpoint, sizeof checkpoint / sizeof *checkpoint);
 }
 
 /* ---- manifest to tables ---- */

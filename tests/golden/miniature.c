@@ -77,7 +77,7 @@ static unsigned f16_from(double value)
     int exponent;
     double magnitude = fabs(value);
     frexp(magnitude, &exponent); /* magnitude < 2^exponent */
-    if (exponent < -13)
+    if (exponent < -13 || magnitude == 0)
         exponent = -13; /* subnormals share the smallest exponent */
     unsigned units = (unsigned)nearbyint(ldexp(magnitude, 11 - exponent)); /* 1024 … 2048 where normal */
     return (value < 0 ? 0x8000u : 0) + ((unsigned)(exponent + 13) << 10) + units;
@@ -334,12 +334,12 @@ static void set_rope(json_t *config, const struct miniature *s)
 
 static json_t *config_json(const struct miniature *s)
 {
-    json_t *config = json_pack(
-        "{s:[s], s:s, s:s, s:s, s:b, s:s, s:f, s:f}", "architectures",
-        s->v3 ? "DeepseekV3ForCausalLM" : "DeepseekV2ForCausalLM", "model_type",
-        s->v3 ? "deepseek_v3" : "deepseek_v2", "hidden_act", "silu", "topk_method", s->topk_method,
-        "norm_topk_prob", (int)s->norm_topk, "scoring_func", s->v3 ? "sigmoid" : "softmax",
-        "routed_scaling_factor", s->routed_scale, "rms_norm_eps", s->norm_eps);
+    json_t *config =
+        json_pack("{s:[s], s:s, s:s, s:s, s:b, s:s, s:f, s:f}", "architectures",
+                  s->v3 ? "DeepseekV3ForCausalLM" : "DeepseekV2ForCausalLM", "model_type",
+                  s->v3 ? "deepseek_v3" : "deepseek_v2", "hidden_act", "silu", "topk_method", s->topk_method,
+                  "norm_topk_prob", (int)s->norm_topk, "scoring_func", s->v3 ? "sigmoid" : "softmax",
+                  "routed_scaling_factor", s->routed_scale, "rms_norm_eps", s->norm_eps);
     const struct {
         const char *key;
         size_t value;

@@ -17,16 +17,16 @@ struct miniature_yarn {
 
 /* Formulas that are easily confused; see slow.h. A miniature names those that it would notice. */
 enum slow_mistake {
-    SLOW_MASKED_ZERO = 1,       /* experts of groups not kept score 0 instead of minus infinity */
-    SLOW_LATENT_EPS = 2,        /* the latent norms use rms_norm_eps */
-    SLOW_NO_SOFTMAX_SCALE = 4,  /* the square of mscale left out */
-    SLOW_NO_ROTARY_FACTOR = 8,  /* cos and sin not multiplied by the ratio of the mscales */
-    SLOW_HALF_SPLIT = 16,       /* RoPE turns pairs (i, i + d/2) */
+    SLOW_MASKED_ZERO = 1,        /* experts of groups not kept score 0 instead of minus infinity */
+    SLOW_LATENT_EPS = 2,         /* the latent norms use rms_norm_eps */
+    SLOW_NO_SOFTMAX_SCALE = 4,   /* the square of mscale left out */
+    SLOW_NO_ROTARY_FACTOR = 8,   /* cos and sin not multiplied by the ratio of the mscales */
+    SLOW_HALF_SPLIT = 16,        /* RoPE turns pairs (i, i + d/2) */
     SLOW_PLAIN_FREQUENCIES = 32, /* YaRN's frequencies left out */
     SLOW_OTHER_GROUP_SCORE = 64, /* maximum for the sum of two and the reverse */
-    SLOW_OTHER_SCALING = 128,   /* V2 scales normalised weights, V3 does not */
-    SLOW_BIASED_WEIGHTS = 256,  /* the correction bias stays in the weights */
-    SLOW_SHARED_SCALED = 512    /* routed_scaling_factor on shared experts too */
+    SLOW_OTHER_SCALING = 128,    /* V2 scales normalised weights, V3 does not */
+    SLOW_BIASED_WEIGHTS = 256,   /* the correction bias stays in the weights */
+    SLOW_SHARED_SCALED = 512     /* routed_scaling_factor on shared experts too */
 };
 
 struct miniature {
@@ -50,7 +50,7 @@ struct miniature {
     size_t n_shards; /* 1: model.safetensors without an index */
     double bias;     /* middle of the correction bias */
     double latent;   /* size of the latents before their norms */
-    bool inv_freq;   /* every layer holds a rotary_emb.inv_freq of the wrong length, as some Kimi-K2 files do */
+    bool inv_freq; /* every layer holds a rotary_emb.inv_freq of the wrong length, as some Kimi-K2 files do */
     unsigned notices; /* of enum slow_mistake */
 };
 

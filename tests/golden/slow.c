@@ -152,8 +152,7 @@ static void project_kv(const struct pass *pass, size_t layer, const double *x, s
     double *latent = numbers(s->kv_rank + s->qk_rope), *both = numbers(s->n_heads * kv);
     multiply(miniature_values(pass->model, "model.layers.%zu.self_attn.kv_a_proj_with_mqa.weight", layer),
              s->kv_rank + s->qk_rope, s->hidden, x, latent);
-    rms_norm(latent,
-             miniature_values(pass->model, "model.layers.%zu.self_attn.kv_a_layernorm.weight", layer),
+    rms_norm(latent, miniature_values(pass->model, "model.layers.%zu.self_attn.kv_a_layernorm.weight", layer),
              s->kv_rank, eps, latent);
     rotate(pass, latent + s->kv_rank, position);
     multiply(miniature_values(pass->model, "model.layers.%zu.self_attn.kv_b_proj.weight", layer),
@@ -188,8 +187,8 @@ static void attend(const struct pass *pass, const struct window *window, size_t 
     double *p = numbers(query + 1), largest = -INFINITY, sum = 0;
     for (size_t t = 0; t <= query; t++) {
         for (size_t i = 0; i < qk; i++)
-            p[t] += window->q[(query * s->n_heads + head) * qk + i] *
-                    window->k[(t * s->n_heads + head) * qk + i];
+            p[t] +=
+                window->q[(query * s->n_heads + head) * qk + i] * window->k[(t * s->n_heads + head) * qk + i];
         p[t] *= softmax_scale(pass);
         largest = fmax(largest, p[t]);
     }
