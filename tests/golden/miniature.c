@@ -202,6 +202,25 @@ static void add_mlp(struct miniature_model *model, size_t width, const char *pre
     add_matrix(model, s->matrices, s->hidden, width, 1, 0, 1, name);
 }
 
+/* What chooses keys in windows of more than index_top_k tokens. */
+static void add_indexer(struct miniature_model *model, size_t layer)
+{
+    const struct miniature *s = model->spec;
+    enum moeq_dtype outer = s->matrices == MOEQ_F8_E4M3 ? MOEQ_BF16 : s->matrices;
+    char prefix[64], name[128];
+    snprintf(prefix, sizeof prefix, "model.layers.%zu.self_attn.indexer", layer);
+    snprintf(name, sizeof name, "%s.wq_b.weight", prefix);
+    add_matrix(model, s->matrices, s->index_heads * s->index_width, s->q_rank, 1, 0, 1, name);
+    snprintf(name, sizeof name, "%s.wk.weight", prefix);
+    add_matrix(model, s->matrices, s->index_width, s->hidden, 1, 0, 1, name);
+    snprintf(name, sizeof name, "%s.k_norm.weight", prefix);
+    add_vector(model, s->norms, s->index_width, 1, 0.2, name);
+    snprintf(name, sizeof name, "%s.k_norm.bias", prefix);
+    add_vector(model, s->norms, s->index_width, 0, 0.2, name);
+    snprintf(name, sizeof name, "%s.weights_proj.weight", prefix);
+    add_matrix(model, outer, s->index_heads, s->hidden, 1, 0, 1, name);
+}
+
 static void add_attention(struct miniature_model *model, size_t layer)
 {
     const struct miniature *s = model->spec;
@@ -223,6 +242,8 @@ static void add_attention(struct miniature_model *model, size_t layer)
     add_matrix(model, s->matrices, s->n_heads * (s->qk_nope + s->v_width), s->kv_rank, 1, 0, 1,
                NAME("kv_b_proj.weight"));
     add_matrix(model, s->matrices, s->hidden, s->n_heads * s->v_width, 1, 0, 1, NAME("o_proj.weight"));
+    if (s->index_heads)
+        add_indexer(model, layer);
     if (s->inv_freq)
         add_tensor(model, MOEQ_BF16, 1, 1, 56, NAME("rotary_emb.inv_freq"));
 #undef NAME
@@ -310,11 +331,13 @@ static json_t *rope_scaling(const struct miniature *s)
     const struct miniature_yarn *yarn = &s->yarn;
     json_t *json = json_object();
     if (yarn->factor != 0)
-        json_object_update_new(json, json_pack("{s:f, s:f, s:f, s:f, s:f, s:I}", "factor", yarn->factor,
-                                               "beta_fast", yarn->beta_fast, "beta_slow", yarn->beta_slow,
-                                               "mscale", yarn->mscale, "mscale_all_dim", yarn->mscale_all_dim,
+        json_object_update_new(json, json_pack("{s:f, s:f, s:f, s:I}", "factor", yarn->factor, "beta_fast",
+                                               yarn->beta_fast, "beta_slow", yarn->beta_slow,
                                                "original_max_position_embeddings",
                                                (json_int_t)yarn->original_positions));
+    if (yarn->mscale != 0)
+        json_object_update_new(
+            json, json_pack("{s:f, s:f}", "mscale", yarn->mscale, "mscale_all_dim", yarn->mscale_all_dim));
     json_object_set_new(json, s->rope_parameters ? "rope_type" : "type",
                         json_string(yarn->factor != 0 ? "yarn" : "default"));
     return json;
@@ -334,10 +357,13 @@ static void set_rope(json_t *config, const struct miniature *s)
 
 static json_t *config_json(const struct miniature *s)
 {
+    static const char *const architectures[] = {"DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM",
+                                                "DeepseekV32ForCausalLM"};
+    static const char *const types[] = {"deepseek_v2", "deepseek_v3", "deepseek_v32"};
+    const int family = s->index_heads ? 2 : s->v3;
     json_t *config =
-        json_pack("{s:[s], s:s, s:s, s:s, s:b, s:s, s:f, s:f}", "architectures",
-                  s->v3 ? "DeepseekV3ForCausalLM" : "DeepseekV2ForCausalLM", "model_type",
-                  s->v3 ? "deepseek_v3" : "deepseek_v2", "hidden_act", "silu", "topk_method", s->topk_method,
+        json_pack("{s:[s], s:s, s:s, s:s, s:b, s:s, s:f, s:f}", "architectures", architectures[family],
+                  "model_type", types[family], "hidden_act", "silu", "topk_method", s->topk_method,
                   "norm_topk_prob", (int)s->norm_topk, "scoring_func", s->v3 ? "sigmoid" : "softmax",
                   "routed_scaling_factor", s->routed_scale, "rms_norm_eps", s->norm_eps);
     const struct {
@@ -362,10 +388,14 @@ static json_t *config_json(const struct miniature *s)
                    {"moe_intermediate_size", s->expert_width},
                    {"n_group", s->n_groups},
                    {"topk_group", s->top_groups},
+                   {"index_n_heads", s->index_heads},
+                   {"index_head_dim", s->index_width},
+                   {"index_topk", s->index_top_k},
                    {"num_nextn_predict_layers", 0},
                    {"max_position_embeddings", 4096}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        json_object_set_new(config, numbers[i].key, json_integer((json_int_t)numbers[i].value));
+        if (numbers[i].value || strncmp(numbers[i].key, "index_", 6) != 0)
+            json_object_set_new(config, numbers[i].key, json_integer((json_int_t)numbers[i].value));
     if (s->q_rank_null)
         json_object_set_new(config, "q_lora_rank", json_null());
     set_rope(config, s);

@@ -12,7 +12,9 @@
 
 struct miniature_yarn {
     double factor; /* 0: no YaRN */
-    double beta_fast, beta_slow, mscale, mscale_all_dim, original_positions;
+    double beta_fast, beta_slow;
+    double mscale, mscale_all_dim; /* both 0: config.json has neither */
+    double original_positions;
 };
 
 /* Formulas that are easily confused; see slow.h. A miniature names those that it would notice. */
@@ -43,7 +45,8 @@ struct miniature {
     bool norm_topk;
     double routed_scale, norm_eps, rope_theta;
     struct miniature_yarn yarn;
-    bool rope_parameters; /* the keys as transformers 5 writes them */
+    size_t index_heads, index_width, index_top_k; /* 0: no indexer; otherwise DeepseekV32ForCausalLM */
+    bool rope_parameters;                         /* the keys as transformers 5 writes them */
 
     enum moeq_dtype matrices; /* of all matrices but embedding, head and router, which are not FP8 */
     enum moeq_dtype norms;
@@ -61,7 +64,7 @@ struct miniature_tensor {
     size_t shard;
     uint8_t *data;
     size_t n_bytes;
-    double *values; /* [rows, cols]; NULL for scales and inv_freq */
+    double *values; /* [rows, cols]; NULL for what the forward pass does not use */
 };
 
 struct miniature_model {
@@ -69,6 +72,9 @@ struct miniature_model {
     struct miniature_tensor *tensors;
     size_t n_tensors;
 };
+
+#define MINIATURE_N_SPECS 10
+extern const struct miniature miniature_specs[MINIATURE_N_SPECS];
 
 /* Makes the weights. Memory that is not there ends the program, as in all that follows. */
 void miniature_make(struct miniature_model *model, const struct miniature *spec);

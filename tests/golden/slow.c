@@ -99,9 +99,10 @@ static void rotate(const struct pass *pass, double *x, size_t position)
 {
     const struct miniature_yarn *yarn = &pass->spec->yarn;
     const size_t half = pass->spec->qk_rope / 2;
+    const double mscale = yarn->mscale != 0 ? yarn->mscale : 1; /* 1 where config.json does not say */
     double length = 1;
     if (yarn->factor != 0 && !makes(pass, SLOW_NO_ROTARY_FACTOR))
-        length = yarn_mscale(yarn->factor, yarn->mscale) / yarn_mscale(yarn->factor, yarn->mscale_all_dim);
+        length = yarn_mscale(yarn->factor, mscale) / yarn_mscale(yarn->factor, yarn->mscale_all_dim);
     for (size_t i = 0; i < half; i++) {
         double *first = makes(pass, SLOW_HALF_SPLIT) ? &x[i] : &x[2 * i];
         double *second = makes(pass, SLOW_HALF_SPLIT) ? &x[i + half] : &x[2 * i + 1];
@@ -296,7 +297,7 @@ static void score_experts(const struct pass *pass, size_t layer, const double *x
 static void finish_weights(const struct pass *pass, double *weights)
 {
     const struct miniature *s = pass->spec;
-    const bool normalise = s->norm_topk && (s->v3 || s->top_k > 1);
+    const bool normalise = s->norm_topk && s->top_k > 1;
     bool scale = s->v3 || !normalise;
     if (normalise && makes(pass, SLOW_OTHER_SCALING))
         scale = !scale;
