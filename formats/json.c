@@ -3,8 +3,26 @@
 #include "bytes.h"
 #include "file.h"
 
-#include <errno.h>
 #include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+/* Where memory is out, jansson may fail without saying so, and even succeed with a character lost: its lexer
+ * does not look whether its buffer grew. So its allocations are watched. */
+static _Thread_local bool allocation_failed;
+static pthread_once_t watching = PTHREAD_ONCE_INIT;
+
+static void *watched_malloc(size_t n)
+{
+    void *p = malloc(n);
+    allocation_failed = allocation_failed || !p;
+    return p;
+}
+
+static void watch_allocations(void)
+{
+    json_set_alloc_funcs(watched_malloc, free);
+}
 
 json_t *moeq_json_parse(const void *data, size_t n, struct moeq_error *err)
 {
@@ -15,13 +33,15 @@ json_t *moeq_json_parse(const void *data, size_t n, struct moeq_error *err)
         return NULL;
     }
     json_error_t problem;
-    errno = 0; /* jansson does not always say that memory was out; malloc does */
+    pthread_once(&watching, watch_allocations);
+    allocation_failed = false;
     json_t *value = json_loadb(data, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &problem);
+    if (allocation_failed) {
+        json_decref(value);
+        moeq_fail_alloc(err, n);
+        return NULL;
+    }
     if (!value) {
-        if (errno == ENOMEM || json_error_code(&problem) == json_error_out_of_memory) {
-            moeq_fail_alloc(err, n);
-            return NULL;
-        }
         moeq_fail(err, MOEQ_DAMAGED, "not valid JSON: %s", problem.text);
         moeq_error_at(err, problem.position > 0 ? (uint64_t)problem.position : 0);
     }
