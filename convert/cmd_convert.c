@@ -151,8 +151,8 @@ static enum moeq_status report(const struct conversion *c, const struct moeq_rep
         moeq_json_set(&json, "package", json_string(o->out));
         moeq_json_set(&json, "already_complete", json_boolean(result->was_complete));
         moeq_json_set(&json, "files_kept", json_integer((json_int_t)result->n_files_kept));
-        json_object_set_new(
-            json, "timing",
+        moeq_json_set(
+            &json, "timing",
             json_pack("{s:f, s:I}", "seconds", seconds, "peak_memory_bytes", (json_int_t)moeq_peak_memory()));
         return moeq_verb_print_json(json, err);
     }

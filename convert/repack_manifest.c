@@ -80,9 +80,8 @@ static json_t *sources_json(const struct moeq_provenance *p)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < p->n_sources; i++)
-        json_array_append_new(list,
-                              json_pack("{s:s, s:I, s:s}", "file", p->sources[i].name, "n_bytes",
-                                        (json_int_t)p->sources[i].n_bytes, "sha256", p->sources[i].sha256));
+        moeq_json_append(&list, json_pack("{s:s, s:I, s:s}", "file", p->sources[i].name, "n_bytes",
+                                          (json_int_t)p->sources[i].n_bytes, "sha256", p->sources[i].sha256));
     return list;
 }
 
@@ -131,8 +130,8 @@ static json_t *file_json(const struct moeq_plan *plan, const struct moeq_plan_fi
     moeq_hash_hex(hashes->hashes, list);
     json_t *segments = json_array();
     for (size_t i = 0; i < file->n_segments; i++)
-        json_array_append_new(segments,
-                              segment_json(plan, &plan->segments[file->first + i], hashes->segments[i]));
+        moeq_json_append(&segments,
+                         segment_json(plan, &plan->segments[file->first + i], hashes->segments[i]));
     return json_pack("{s:s, s:I, s:s, s:s, s:o}", "file", file->name, "n_bytes", (json_int_t)file->n_bytes,
                      "head_xxh3_128", head, "hashes_xxh3_128", list, "segments", segments);
 }

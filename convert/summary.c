@@ -116,13 +116,12 @@ json_t *moeq_summary_json(const struct moeq_plan *plan)
     for (size_t i = 0; i < plan->n_items; i++) {
         const struct moeq_plan_item *item = &plan->items[i];
         char before[MOEQ_FORMAT_BYTES], after[MOEQ_FORMAT_BYTES];
-        json_array_append_new(list,
-                              json_pack("{s:s, s:o, s:s, s:s, s:I, s:I, s:s}", "name", item->weight->name,
-                                        "shape", moeq_json_shape(item->weight->shape, item->weight->n_dims),
-                                        "from", moeq_format_text(item->weight->format, before), "to",
-                                        moeq_format_text(item->format, after), "source_bytes",
-                                        (json_int_t)item->weight->n_bytes, "n_bytes",
-                                        (json_int_t)item->n_bytes, "reason", item->reason));
+        moeq_json_append(&list, json_pack("{s:s, s:o, s:s, s:s, s:I, s:I, s:s}", "name", item->weight->name,
+                                          "shape", moeq_json_shape(item->weight->shape, item->weight->n_dims),
+                                          "from", moeq_format_text(item->weight->format, before), "to",
+                                          moeq_format_text(item->format, after), "source_bytes",
+                                          (json_int_t)item->weight->n_bytes, "n_bytes",
+                                          (json_int_t)item->n_bytes, "reason", item->reason));
     }
     return list;
 }

@@ -114,7 +114,7 @@ static enum moeq_status read_yarn(struct moeq_config *config, const json_t *scal
     if ((status = moeq_json_real_or(scaling, "factor", 1, &config->yarn_factor, err)) ||
         (status = moeq_json_real_or(scaling, "beta_fast", 32, &config->yarn_beta_fast, err)) ||
         (status = moeq_json_real_or(scaling, "beta_slow", 1, &config->yarn_beta_slow, err)) ||
-        (status = moeq_json_real_or(scaling, "mscale", 0, &config->yarn_mscale, err)) ||
+        (status = moeq_json_real_or(scaling, "mscale", 1, &config->yarn_mscale, err)) ||
         (status = moeq_json_real_or(scaling, "mscale_all_dim", 0, &config->yarn_mscale_all_dim, err)) ||
         (status = moeq_json_real_or(scaling, "original_max_position_embeddings", config->max_positions,
                                     &config->yarn_original_positions, err)))

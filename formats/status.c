@@ -48,7 +48,8 @@ enum moeq_status moeq_fail_errno(struct moeq_error *err, int error_number, const
 
 enum moeq_status moeq_fail_alloc(struct moeq_error *err, size_t n_bytes)
 {
-    return moeq_fail(err, MOEQ_OVER_MEMORY, "out of memory: %zu bytes were refused", n_bytes);
+    return n_bytes ? moeq_fail(err, MOEQ_OVER_MEMORY, "out of memory: %zu bytes were refused", n_bytes)
+                   : moeq_fail(err, MOEQ_OVER_MEMORY, "out of memory");
 }
 
 void moeq_error_in_file(struct moeq_error *err, const char *file)

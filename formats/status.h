@@ -43,7 +43,7 @@ enum moeq_status moeq_fail(struct moeq_error *err, enum moeq_status status, cons
 enum moeq_status moeq_fail_errno(struct moeq_error *err, int error_number, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* As moeq_fail with MOEQ_OVER_MEMORY, for an allocation of n_bytes that the system refused. */
+/* As moeq_fail with MOEQ_OVER_MEMORY, for an allocation of n_bytes (0: not known) that the system refused. */
 enum moeq_status moeq_fail_alloc(struct moeq_error *err, size_t n_bytes);
 
 /* Add where it happened, or what to do about it, to an error that is set; each keeps what is already there.

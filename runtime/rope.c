@@ -45,16 +45,14 @@ void moeq_rope_frequencies(const struct moeq_config *config, double *inv_freq)
     }
 }
 
-/* cos and sin carry mscale/mscale_all_dim, which is 1 in every release so far. Without both keys the paper's
- * default applies. */
+/* cos and sin carry the ratio of the two temperatures, which is 1 in every release so far. Where a key is
+ * missing, mscale counts as 1 and mscale_all_dim as 0, as in the code that comes with the checkpoints. */
 static double amplitude(const struct moeq_config *config)
 {
     if (!config->yarn)
         return 1;
-    if (config->yarn_mscale != 0 && config->yarn_mscale_all_dim != 0)
-        return yarn_mscale(config->yarn_factor, config->yarn_mscale) /
-               yarn_mscale(config->yarn_factor, config->yarn_mscale_all_dim);
-    return yarn_mscale(config->yarn_factor, 1);
+    return yarn_mscale(config->yarn_factor, config->yarn_mscale) /
+           yarn_mscale(config->yarn_factor, config->yarn_mscale_all_dim);
 }
 
 enum moeq_status moeq_rope_init(struct moeq_rope *rope, const struct moeq_config *config,
