@@ -34,7 +34,8 @@ static const struct moeq_option options_table[] = {
      OPTION(rules), 0, 0, NULL},
     {"dry-run", 'n', MOEQ_OPTION_FLAG, NULL,
      "print what each tensor would become and the exact bytes; write nothing", OPTION(dry_run), 0, 0, NULL},
-    {"force", 'f', MOEQ_OPTION_FLAG, NULL, "replace a package that is there", OPTION(force), 0, 0, NULL},
+    {"force", 'f', MOEQ_OPTION_FLAG, NULL,
+     "replace a package that is there; the old one is gone once writing begins", OPTION(force), 0, 0, NULL},
     MOEQ_COMMON_OPTIONS,
     {NULL, 0, 0, NULL, NULL, 0, 0, 0, NULL},
 };

@@ -20,6 +20,7 @@ struct job {
     struct moeq_layer_hashes *layers; /* [n_files] */
     struct moeq_hash *segment_hashes; /* [n_segments] */
     bool *kept;                       /* [n_files] */
+    bool replaces;                    /* another finished package is there, and --force was given */
     struct moeq_repack_result *result;
 };
 
@@ -157,9 +158,19 @@ static enum moeq_status meet_finished(struct job *job, const char *out, const ch
         return refuse(out, err,
                       problem.status ? "the output exists, and its package is damaged"
                                      : "the output exists and holds another package");
-    if (unlink(manifest_path) != 0)
-        return moeq_fail_errno(err, errno, "cannot replace the old manifest");
+    job->replaces = true;
     return MOEQ_OK;
+}
+
+/* From here on the old package is no package any more: not before it is known that the new one has room. */
+static enum moeq_status retire_old(const struct job *job, const struct moeq_out_dir *dir,
+                                   struct moeq_error *err)
+{
+    if (!job->replaces || unlinkat(dir->fd, MOEQ_MANIFEST_NAME, 0) == 0)
+        return MOEQ_OK;
+    moeq_fail_errno(err, errno, "cannot replace the old manifest");
+    moeq_error_in_file(err, job->repack->out);
+    return MOEQ_IO;
 }
 
 static bool is_planned_name(const struct job *job, const char *name)
@@ -366,6 +377,8 @@ static enum moeq_status write_package(struct job *job, struct moeq_error *err)
         status = meet_output(job, err);
     if (!status && !job->result->was_complete) {
         status = check_space(job, err);
+        if (!status)
+            status = retire_old(job, &dir, err);
         if (!status)
             status = write_copies(job, &dir, err);
         if (!status)

@@ -23,7 +23,8 @@ void moeq_interrupt_install(void)
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGHUP, &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN); /* these two become errors of the write, which are reported */
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 enum moeq_status moeq_interrupt_check(struct moeq_error *err)

@@ -201,6 +201,11 @@ void moeq_json_set(json_t **object, const char *key, json_t *value)
     }
 }
 
+json_t *moeq_json_real(double number)
+{
+    return isfinite(number) ? json_real(number) : json_null();
+}
+
 json_t *moeq_json_shape(const uint64_t *shape, size_t n_dims)
 {
     json_t *list = json_array();

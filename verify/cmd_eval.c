@@ -119,20 +119,21 @@ static json_t *eval_json(const struct eval *e)
 {
     const struct moeq_evaluation *r = &e->result;
     const struct weight_sizes s = measure(&e->source);
-    json_t *json =
-        json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "moeq",
-                  "eval", "version", 1, "model", e->source.path, "text", e->options->text, "convention",
-                  e->llama ? "llama" : "windows", "context", (json_int_t)e->windows.context, "windows",
-                  (json_int_t)e->windows.n_windows, "text_tokens", (json_int_t)e->windows.n_text_tokens,
-                  "scored", (json_int_t)r->n_scored, "weight_bytes", (json_int_t)s.n_bytes, "bits_per_weight",
-                  bits_per_weight(s.n_bytes, s.n_weights), "bits_per_expert_weight",
-                  bits_per_weight(s.n_expert_bytes, s.n_expert_weights), "nll", r->nll, "perplexity",
-                  r->perplexity, "perplexity_error", r->perplexity_error);
+    json_t *json = json_pack(
+        "{s:s, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o}", "moeq", "eval",
+        "version", 1, "model", e->source.path, "text", e->options->text, "convention",
+        e->llama ? "llama" : "windows", "context", (json_int_t)e->windows.context, "windows",
+        (json_int_t)e->windows.n_windows, "text_tokens", (json_int_t)e->windows.n_text_tokens, "scored",
+        (json_int_t)r->n_scored, "weight_bytes", (json_int_t)s.n_bytes, "bits_per_weight",
+        bits_per_weight(s.n_bytes, s.n_weights), "bits_per_expert_weight",
+        bits_per_weight(s.n_expert_bytes, s.n_expert_weights), "nll", moeq_json_real(r->nll), "perplexity",
+        moeq_json_real(r->perplexity), "perplexity_error", moeq_json_real(r->perplexity_error));
     if (r->has_reference)
         moeq_json_set(&json, "reference",
-                      json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "model", e->options->reference,
-                                "perplexity", r->reference_perplexity, "kld_mean", r->kld, "kld_error",
-                                r->kld_error, "kld_p999", r->kld_999, "kld_max", r->kld_max, "top1",
+                      json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:f}", "model", e->options->reference,
+                                "perplexity", moeq_json_real(r->reference_perplexity), "kld_mean",
+                                moeq_json_real(r->kld), "kld_error", moeq_json_real(r->kld_error), "kld_p999",
+                                moeq_json_real(r->kld_999), "kld_max", moeq_json_real(r->kld_max), "top1",
                                 r->top1));
     moeq_json_set(&json, "memory",
                   json_pack("{s:I, s:I}", "hidden_states_bytes", (json_int_t)e->memory.sweep.hidden,
