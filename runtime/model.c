@@ -34,6 +34,35 @@ static enum moeq_status check_weight(const struct moeq_source *s, const struct m
     return status;
 }
 
+/* Tensors of the architecture that config.json does not call for: it describes another model than the files
+ * hold, and leaving them out would give wrong numbers without a word. */
+static enum moeq_status check_called_for(const struct moeq_source *s, struct moeq_error *err)
+{
+    const struct moeq_config *c = &s->config;
+    const uint32_t n_mtp = c->n_mtp_layers ? c->n_mtp_layers : 1; /* some releases carry one and say 0 */
+    for (size_t i = 0; i < s->n_weights; i++) {
+        const struct moeq_name *id = &s->weights[i].id;
+        struct moeq_kind kinds[MOEQ_MAX_KINDS];
+        if (id->layer < 0 || id->part == MOEQ_PART_OTHER || id->part == MOEQ_PART_INV_FREQ)
+            continue;
+        bool called_for = (uint32_t)id->layer < c->n_layers + n_mtp && id->expert < (int)c->n_experts;
+        if (called_for && (uint32_t)id->layer < c->n_layers) {
+            size_t n = moeq_anatomy_layer(c, (uint32_t)id->layer, kinds), k = 0;
+            while (k < n && kinds[k].part != id->part)
+                k++;
+            called_for = k < n;
+        }
+        if (!called_for) {
+            moeq_fail(err, MOEQ_DAMAGED, "the files have this tensor, config.json does not call for it");
+            moeq_error_in_file(err, s->path);
+            moeq_error_in_tensor(err, s->weights[i].name);
+            moeq_error_hint(err, "config.json is of another model: download it again");
+            return MOEQ_DAMAGED;
+        }
+    }
+    return MOEQ_OK;
+}
+
 enum moeq_status moeq_model_check(const struct moeq_source *source, struct moeq_error *err)
 {
     const struct moeq_config *c = &source->config;
@@ -48,7 +77,7 @@ enum moeq_status moeq_model_check(const struct moeq_source *source, struct moeq_
             for (uint32_t e = 0; !status && e < (kinds[i].each_expert ? c->n_experts : 1); e++)
                 status = check_weight(source, &kinds[i], (int)layer, kinds[i].each_expert ? (int)e : -1, err);
     }
-    return status;
+    return status ? status : check_called_for(source, err);
 }
 
 enum moeq_status moeq_model_vector(const struct moeq_source *source, enum moeq_part part, int layer,
