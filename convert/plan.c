@@ -172,11 +172,12 @@ static bool continues_segment(const struct moeq_plan_item *item, const struct mo
 static void name_segment(struct moeq_plan_segment *segment, const struct moeq_plan_item *item)
 {
     const struct moeq_name *id = &item->weight->id;
-    if (!item->native && id->expert >= 0)
-        snprintf(segment->name, sizeof segment->name, "model.layers.%d.mlp.experts.%d", id->layer,
-                 id->expert);
-    else
-        snprintf(segment->name, sizeof segment->name, "%.150s", item->weight->name);
+    segment->name = item->weight->name;
+    if (item->native || id->expert < 0)
+        return;
+    snprintf(segment->expert_name, sizeof segment->expert_name, "model.layers.%d.mlp.experts.%d", id->layer,
+             id->expert);
+    segment->name = segment->expert_name;
 }
 
 static void group_items(struct moeq_plan *plan)

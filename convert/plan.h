@@ -33,7 +33,8 @@ struct moeq_plan_item {
 };
 
 struct moeq_plan_segment {
-    char name[160];
+    const char *name;     /* the tensor's own, or expert_name */
+    char expert_name[64]; /* "model.layers.L.mlp.experts.E" */
     size_t first, n_items;
     uint64_t n_bytes;
 };

@@ -50,8 +50,11 @@ static enum moeq_status encode_bf16(const struct moeq_format *format, uint64_t r
     (void)format;
     (void)rows;
     uint16_t *to = (uint16_t *)(void *)packed + row * cols;
-    for (uint64_t i = 0; i < n_rows * cols; i++)
+    for (uint64_t i = 0; i < n_rows * cols; i++) {
         to[i] = moeq_bf16_encode(w[i]);
+        if ((to[i] & 0x7fff) == 0x7f80) /* beyond the largest BF16: saturate, as the other levels do */
+            to[i]--;
+    }
     return moeq_check_finite(w, n_rows, cols, row, err);
 }
 

@@ -92,6 +92,13 @@ enum moeq_status moeq_model_vector(const struct moeq_source *source, enum moeq_p
         status = MOEQ_OVER_MEMORY;
     for (uint64_t r = 0; !status && r < w->rows; r++)
         moeq_decode(&m, r, 0, w->cols, *out + r * w->cols);
+    if (!status)
+        status = moeq_check_finite(*out, w->rows, w->cols, 0, err);
+    if (status) {
+        moeq_error_in_tensor(err, w->name);
+        free(*out);
+        *out = NULL;
+    }
     moeq_bytes_free(&bytes);
     return status;
 }

@@ -2,6 +2,7 @@
 
 #include "evaluate.h"
 #include "file.h"
+#include "model.h"
 #include "verb.h"
 
 #include <stdlib.h>
@@ -70,13 +71,19 @@ static enum moeq_status evaluate(struct eval *e, struct moeq_error *err)
     struct moeq_pool *pool = moeq_verb_pool(&e->options->common, err);
     if (!pool)
         return MOEQ_OVER_MEMORY;
+    enum moeq_status status = moeq_model_check(&e->source, err); /* before anything is sized by config.json */
+    if (!status && reference)
+        status = moeq_model_check(reference, err);
+    if (status) {
+        moeq_pool_join(pool);
+        return status;
+    }
     e->memory = moeq_evaluate_memory(&e->source, reference, &e->windows, moeq_pool_jobs(pool));
     uint64_t n_layers = e->source.config.n_layers + (reference ? reference->config.n_layers : 0);
     struct moeq_progress *progress =
         moeq_progress_start("eval", "layers", n_layers, e->options->common.quiet);
     const double begin = moeq_clock();
-    enum moeq_status status =
-        moeq_evaluate(&e->source, reference, &e->windows, pool, progress, &e->result, err);
+    status = moeq_evaluate(&e->source, reference, &e->windows, pool, progress, &e->result, err);
     e->seconds = moeq_clock() - begin;
     moeq_progress_end(progress);
     moeq_pool_join(pool);
