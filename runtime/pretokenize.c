@@ -28,6 +28,8 @@ static enum moeq_status add_stage(struct moeq_pretokenizer *p, const char *patte
     pcre2_code *stage =
         pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, options, &code, &offset, context);
     pcre2_compile_context_free(context);
+    if (!stage && code == PCRE2_ERROR_HEAP_FAILED)
+        return moeq_fail_alloc(err, strlen(pattern));
     if (!stage) {
         PCRE2_UCHAR reason[128] = "";
         pcre2_get_error_message(code, reason, sizeof reason);

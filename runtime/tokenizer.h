@@ -1,12 +1,17 @@
 /* Byte-level BPE tokenizers as Hugging Face's tokenizer.json describes them (DeepSeek V2/V3 and alike).
  *
- * Encoding: added tokens are cut out first (leftmost, longest literal match); every remaining piece goes
- * through the Split stages in order, each re-splitting the pieces of the one before, matches and gaps both
- * kept; bytes are mapped to vocabulary symbols; pairs merge by rank, lowest first, leftmost on ties.
+ * Encoding: added tokens are cut out first (leftmost, longest literal match; those with "normalized": false
+ * before the others); every remaining piece goes through the Split stages in order, each re-splitting the
+ * pieces of the one before, matches and gaps both kept; bytes are mapped to vocabulary symbols; pairs merge
+ * by rank, lowest first, leftmost on ties.
  *
  * Supported: model BPE without byte fallback, merges as "a b" or ["a","b"]; pre-tokenizers Sequence, Split
- * (Isolated, not inverted, Regex or String), Digits, ByteLevel (no prefix space; use_regex false); an absent
- * or empty normalizer. Anything else that would change ids is MOEQ_UNSUPPORTED, named. */
+ * (Isolated, not inverted, Regex or String), Digits, ByteLevel (at the end; no prefix space; use_regex
+ * false); an absent or empty normalizer. Anything else that would change ids is MOEQ_UNSUPPORTED, named.
+ * Truncation, padding and the post-processor are not part of encoding a text and are ignored.
+ *
+ * \p{...} classes are those of the Unicode version of the PCRE2 library: a character assigned later counts as
+ * unassigned, and may be split off differently than by a newer library. */
 #ifndef MOEQ_TOKENIZER_H
 #define MOEQ_TOKENIZER_H
 
@@ -32,19 +37,21 @@ struct moeq_tokenizer *moeq_tokenizer_parse(const void *json, size_t n_json, con
                                             size_t n_config, struct moeq_error *err);
 void moeq_tokenizer_close(struct moeq_tokenizer *tokenizer); /* NULL allowed */
 
-/* Appends the ids of n bytes of UTF-8 text. No BOS is added. Text that is not UTF-8 is MOEQ_DAMAGED with the
- * offset. Time is n log n in the worst case (one word of a megabyte), linear for ordinary text. */
+/* Appends the ids of n bytes of UTF-8 text; on failure *out is as before. No BOS is added. Text that is not
+ * UTF-8 is MOEQ_DAMAGED with the offset; so is a byte for which the vocabulary has no symbol, with the offset
+ * of its word. A pattern that backtracks without end on the text is MOEQ_UNSUPPORTED. With the patterns of
+ * released tokenizers time is linear for ordinary text and n log n at worst (one word of a megabyte). */
 enum moeq_status moeq_tokenizer_encode(const struct moeq_tokenizer *tokenizer, const void *text,
                                        size_t n_bytes, struct moeq_tokens *out, struct moeq_error *err);
 
-/* Bytes of one token, borrowed from the tokenizer; NULL for an id that no token has. */
+/* Bytes of one token, borrowed from the tokenizer; NULL for an id that no token has. Those of all ids of a
+ * text, put together, are the text. */
 const uint8_t *moeq_tokenizer_bytes(const struct moeq_tokenizer *tokenizer, int32_t id, size_t *n_bytes);
 
-/* 1 + the highest id. */
+/* 1 + the highest id; at most 2^20. A model may have more rows. */
 int32_t moeq_tokenizer_vocabulary(const struct moeq_tokenizer *tokenizer);
 
-/* Whether tokenizer_config.json asks for a BOS before the text (add_bos_token; false where it does not say).
- */
+/* Whether tokenizer_config.json asks for a BOS before the text (add_bos_token); false where it is silent. */
 bool moeq_tokenizer_adds_bos(const struct moeq_tokenizer *tokenizer);
 
 #endif
