@@ -5,7 +5,9 @@
 #include "cmd_inspect.h"
 #include "cmd_tokenize.h"
 #include "cmd_verify.h"
+#include "bytes.h"
 #include "interrupt.h"
+#include "verb.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -85,6 +87,18 @@ static bool asks_for_help(int argc, char **argv)
     return false;
 }
 
+/* JSON repeats paths, and holds no bytes that are not UTF-8. */
+static enum moeq_status check_utf8(int argc, char **argv, struct moeq_error *err)
+{
+    for (int i = 0; i < argc; i++)
+        if (!moeq_utf8_valid((const uint8_t *)argv[i], strlen(argv[i]), NULL)) {
+            moeq_fail(err, MOEQ_USAGE, "argument %d is not UTF-8, which --json cannot repeat", i + 1);
+            moeq_error_hint(err, "rename the file, or leave --json out");
+            return MOEQ_USAGE;
+        }
+    return MOEQ_OK;
+}
+
 static enum moeq_status run_verb(const struct moeq_verb *verb, int argc, char **argv, struct moeq_error *err)
 {
     struct moeq_list positional = {0};
@@ -93,7 +107,10 @@ static enum moeq_status run_verb(const struct moeq_verb *verb, int argc, char **
         return moeq_fail(err, MOEQ_OVER_MEMORY, "out of memory");
     enum moeq_status status = moeq_options_parse(verb, argc, argv, options, &positional, err);
     if (!status) {
-        status = verb->run(options, positional.items, positional.n_items, err);
+        if (((const struct moeq_common *)options)->json)
+            status = check_utf8(argc, argv, err);
+        if (!status)
+            status = verb->run(options, positional.items, positional.n_items, err);
         moeq_options_free(verb, options, &positional);
     }
     free(options);

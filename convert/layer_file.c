@@ -6,8 +6,9 @@
 
 #define BATCH_BYTES                                                                                          \
     (16u << 20) /* source and packed bytes that are in memory at once, if a tensor is not larger */
-#define READ_BYTES (1u << 20)
-#define HASH_BYTES sizeof(struct moeq_hash)
+#define READ_BYTES   (1u << 20)
+#define ROWS_AT_ONCE 16 /* that a worker decodes to float32, if blocks of the level are not larger */
+#define HASH_BYTES   sizeof(struct moeq_hash)
 
 void moeq_layer_buffers_free(struct moeq_layer_buffers *buffers)
 {
@@ -35,12 +36,13 @@ struct batch {
     uint8_t **packed;             /* as written: the loaded bytes, or a place in the buffer */
     struct piece *pieces;
     size_t n_pieces;
+    uint64_t base; /* row that packed[0] begins with, where one item is encoded window by window */
     struct moeq_layer_buffers *buffers;
 };
 
 static bool is_copied(const struct moeq_plan_item *item)
 {
-    return moeq_format_equal(item->format, item->weight->format);
+    return item->n_bytes == 0 || moeq_format_equal(item->format, item->weight->format);
 }
 
 /* Items from `first` on that fit into a batch; at least one. */
@@ -72,7 +74,8 @@ static enum moeq_status batch_init(struct batch *b, const struct moeq_plan_item 
     *b = (struct batch){.items = items, .n_items = n, .buffers = buffers};
     size_t n_pieces = 0;
     for (size_t i = 0; i < n; i++)
-        n_pieces += (size_t)moeq_div_up(items[i].weight->rows, MOEQ_ROWS_PER_PIECE);
+        n_pieces +=
+            is_copied(&items[i]) ? 0 : (size_t)moeq_div_up(items[i].weight->rows, MOEQ_ROWS_PER_PIECE);
     b->weights = moeq_calloc(n, sizeof *b->weights, err);
     b->matrices = moeq_calloc(n, sizeof *b->matrices, err);
     b->packed = moeq_calloc(n, sizeof *b->packed, err);
@@ -86,16 +89,30 @@ static enum moeq_status batch_init(struct batch *b, const struct moeq_plan_item 
     return MOEQ_OK;
 }
 
-/* Loads the batch and gives every item that must be encoded its place and its pieces. */
-static enum moeq_status batch_load(struct batch *b, const struct moeq_source *source, struct moeq_error *err)
+/* A single item too large to be in memory twice, at a level whose rows follow each other, is encoded and
+ * written window by window. */
+static bool is_windowed(const struct batch *b)
+{
+    return b->n_items == 1 && !is_copied(&b->items[0]) && b->items[0].format.level->rows_only &&
+           b->items[0].n_bytes > BATCH_BYTES;
+}
+
+static void add_pieces(struct batch *b, size_t item, uint64_t row, uint64_t n_rows)
+{
+    for (uint64_t end = row + n_rows; row < end; row += MOEQ_ROWS_PER_PIECE) {
+        const uint64_t left = end - row;
+        b->pieces[b->n_pieces++] =
+            (struct piece){item, row, left < MOEQ_ROWS_PER_PIECE ? left : MOEQ_ROWS_PER_PIECE};
+    }
+}
+
+/* Gives every item that must be encoded its place and its pieces. */
+static enum moeq_status batch_place(struct batch *b, struct moeq_error *err)
 {
     uint64_t n_packed = 0;
     for (size_t i = 0; i < b->n_items; i++)
         n_packed += is_copied(&b->items[i]) ? 0 : b->items[i].n_bytes;
-    enum moeq_status status =
-        moeq_source_load(source, b->weights, b->n_items, &b->buffers->source, b->matrices, err);
-    if (!status)
-        status = moeq_bytes_resize(&b->buffers->packed, (size_t)n_packed, err);
+    enum moeq_status status = moeq_bytes_resize(&b->buffers->packed, (size_t)n_packed, err);
     if (status)
         return status;
     memset(b->buffers->packed.data, 0, (size_t)n_packed);
@@ -107,33 +124,42 @@ static enum moeq_status batch_load(struct batch *b, const struct moeq_source *so
         }
         b->packed[i] = next;
         next += b->items[i].n_bytes;
-        for (uint64_t row = 0; row < b->matrices[i].rows; row += MOEQ_ROWS_PER_PIECE) {
-            uint64_t left = b->matrices[i].rows - row;
-            b->pieces[b->n_pieces++] =
-                (struct piece){i, row, left < MOEQ_ROWS_PER_PIECE ? left : MOEQ_ROWS_PER_PIECE};
-        }
+        add_pieces(b, i, 0, b->matrices[i].rows);
     }
     return MOEQ_OK;
+}
+
+/* Encodes rows [row, row + n_rows), a few at a time so that a worker's float32 copy stays small. `base` is
+ * the row that `packed` begins with: 0, or for a level of rows alone that of a window. */
+static enum moeq_status encode_rows(const struct moeq_matrix *m, const struct moeq_format *format,
+                                    uint64_t base, uint64_t row, uint64_t n_rows, struct moeq_bytes *scratch,
+                                    uint8_t *packed, struct moeq_error *err)
+{
+    const struct moeq_level *level = format->level;
+    const uint64_t step = level->block_rows > ROWS_AT_ONCE ? level->block_rows : ROWS_AT_ONCE;
+    enum moeq_status status = moeq_bytes_resize(scratch, (size_t)(step * m->cols * sizeof(float)), err);
+    float *w = (float *)(void *)scratch->data;
+    for (const uint64_t end = row + n_rows; !status && row < end; row += step) {
+        const uint64_t n = end - row < step ? end - row : step;
+        for (uint64_t r = 0; r < n; r++)
+            moeq_decode(m, row + r, 0, m->cols, w + r * m->cols);
+        if (base && level->lossy) /* here, where the row's own number is known */
+            status = moeq_check_finite(w, n, m->cols, row, err);
+        if (!status)
+            status = level->encode(format, m->rows, m->cols, row - base, n, w, packed, err);
+    }
+    return status;
 }
 
 static enum moeq_status encode_piece(void *context, unsigned worker, uint64_t begin, uint64_t end,
                                      struct moeq_error *err)
 {
     const struct batch *b = context;
-    struct moeq_bytes *scratch = &b->buffers->workers[worker];
     enum moeq_status status = MOEQ_OK;
     for (uint64_t p = begin; !status && p < end; p++) {
         const struct piece *piece = &b->pieces[p];
-        const struct moeq_matrix *m = &b->matrices[piece->item];
-        const struct moeq_format *format = &b->items[piece->item].format;
-        status = moeq_bytes_resize(scratch, (size_t)(piece->n_rows * m->cols * sizeof(float)), err);
-        if (status)
-            return status;
-        float *w = (float *)(void *)scratch->data;
-        for (uint64_t r = 0; r < piece->n_rows; r++)
-            moeq_decode(m, piece->row + r, 0, m->cols, w + r * m->cols);
-        status = format->level->encode(format, m->rows, m->cols, piece->row, piece->n_rows, w,
-                                       b->packed[piece->item], err);
+        status = encode_rows(&b->matrices[piece->item], &b->items[piece->item].format, b->base, piece->row,
+                             piece->n_rows, &b->buffers->workers[worker], b->packed[piece->item], err);
         if (status)
             moeq_error_in_tensor(err, b->weights[piece->item]->name);
     }
@@ -152,15 +178,57 @@ struct writing {
     struct moeq_layer_hashes *hashes;
 };
 
-static enum moeq_status write_item(struct writing *w, const struct moeq_plan_item *item, const uint8_t *bytes,
+static enum moeq_status write_part(struct writing *w, const uint8_t *bytes, uint64_t n_bytes,
                                    struct moeq_error *err)
+{
+    moeq_hasher_update(w->hasher, bytes, (size_t)n_bytes);
+    return moeq_out_write(&w->out, bytes, (size_t)n_bytes, err);
+}
+
+static void end_item(struct writing *w)
 {
     if (!w->n_left)
         w->n_left = w->plan->segments[w->file->first + w->segment].n_items;
-    moeq_hasher_update(w->hasher, bytes, (size_t)item->n_bytes);
-    enum moeq_status status = moeq_out_write(&w->out, bytes, (size_t)item->n_bytes, err);
     if (--w->n_left == 0)
         w->hashes->segments[w->segment++] = moeq_hasher_finish(w->hasher);
+}
+
+static enum moeq_status write_items(struct writing *w, struct batch *b, struct moeq_pool *pool,
+                                    struct moeq_error *err)
+{
+    enum moeq_status status = batch_place(b, err);
+    if (!status)
+        status = moeq_pool_for(pool, b->n_pieces, 1, encode_piece, b, err);
+    for (size_t i = 0; !status && i < b->n_items; i++) {
+        status = write_part(w, b->packed[i], b->items[i].n_bytes, err);
+        end_item(w);
+    }
+    return status;
+}
+
+static enum moeq_status write_windows(struct writing *w, struct batch *b, struct moeq_pool *pool,
+                                      struct moeq_error *err)
+{
+    static const uint8_t padding[MOEQ_PACKED_ALIGNMENT];
+    const struct moeq_matrix *m = &b->matrices[0];
+    const uint64_t row_bytes = m->cols * b->items[0].format.level->bits / 8;
+    const uint64_t fitting = BATCH_BYTES / row_bytes / MOEQ_ROWS_PER_PIECE * MOEQ_ROWS_PER_PIECE;
+    const uint64_t n_window = fitting ? fitting : MOEQ_ROWS_PER_PIECE;
+    enum moeq_status status = MOEQ_OK;
+    for (b->base = 0; !status && b->base < m->rows; b->base += n_window) {
+        const uint64_t n = m->rows - b->base < n_window ? m->rows - b->base : n_window;
+        status = moeq_bytes_resize(&b->buffers->packed, (size_t)(n * row_bytes), err);
+        b->packed[0] = b->buffers->packed.data;
+        b->n_pieces = 0;
+        add_pieces(b, 0, b->base, n);
+        if (!status)
+            status = moeq_pool_for(pool, b->n_pieces, 1, encode_piece, b, err);
+        if (!status)
+            status = write_part(w, b->packed[0], n * row_bytes, err);
+    }
+    if (!status)
+        status = write_part(w, padding, b->items[0].n_bytes - m->rows * row_bytes, err);
+    end_item(w);
     return status;
 }
 
@@ -172,13 +240,11 @@ static enum moeq_status write_batch(struct writing *w, size_t first, size_t n, s
     enum moeq_status status = batch_init(&b, &w->plan->items[first], n, buffers, err);
     if (status)
         return status;
-    status = batch_load(&b, w->plan->source, err);
+    status = moeq_source_load(w->plan->source, b.weights, b.n_items, &buffers->source, b.matrices, err);
     if (!status)
-        status = moeq_pool_for(pool, b.n_pieces, 1, encode_piece, &b, err);
-    for (size_t i = 0; !status && i < n; i++) {
-        status = write_item(w, &b.items[i], b.packed[i], err);
+        status = is_windowed(&b) ? write_windows(w, &b, pool, err) : write_items(w, &b, pool, err);
+    for (size_t i = 0; !status && i < n; i++)
         moeq_progress_add(progress, b.items[i].weight->n_bytes, w->file->name);
-    }
     batch_free(&b);
     return status;
 }

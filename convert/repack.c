@@ -20,6 +20,7 @@ struct job {
     struct moeq_layer_hashes *layers; /* [n_files] */
     struct moeq_hash *segment_hashes; /* [n_segments] */
     bool *kept;                       /* [n_files] */
+    struct moeq_package old;          /* the finished package that is there already, or nothing */
     bool replaces;                    /* another finished package is there, and --force was given */
     struct moeq_repack_result *result;
 };
@@ -60,6 +61,7 @@ static enum moeq_status job_init(struct job *job, const struct moeq_plan *plan, 
 
 static void job_free(struct job *job)
 {
+    moeq_package_close(&job->old);
     moeq_provenance_free(&job->provenance);
     free(job->layers);
     free(job->segment_hashes);
@@ -192,7 +194,36 @@ static bool is_planned_name(const struct job *job, const char *name)
     return false;
 }
 
-/* A folder may hold what this plan would write, and nothing else. */
+/* What --force replaces includes files that the new package has not. */
+static bool is_old_name(const struct moeq_package *old, const char *name)
+{
+    for (size_t i = 0; i < old->n_files; i++)
+        if (strcmp(name, old->files[i].name) == 0)
+            return true;
+    for (size_t i = 0; i < old->n_copies; i++)
+        if (strcmp(name, old->copies[i].name) == 0)
+            return true;
+    return false;
+}
+
+/* Once the new package is complete, those files are of no use. */
+static enum moeq_status remove_old_files(const struct job *job, const struct moeq_out_dir *dir,
+                                         struct moeq_error *err)
+{
+    const size_t n = job->old.n_files + job->old.n_copies;
+    for (size_t i = 0; i < n; i++) {
+        const char *name =
+            i < job->old.n_files ? job->old.files[i].name : job->old.copies[i - job->old.n_files].name;
+        if (!is_planned_name(job, name) && unlinkat(dir->fd, name, 0) != 0 && errno != ENOENT) {
+            moeq_fail_errno(err, errno, "cannot remove %s, which the package before had", name);
+            moeq_error_in_file(err, job->repack->out);
+            return MOEQ_IO;
+        }
+    }
+    return MOEQ_OK;
+}
+
+/* A folder may hold what this plan would write, what --force replaces, and nothing else. */
 static enum moeq_status meet_folder(const struct job *job, const char *out, struct moeq_error *err)
 {
     DIR *folder = opendir(out);
@@ -204,12 +235,12 @@ static enum moeq_status meet_folder(const struct job *job, const char *out, stru
     enum moeq_status status = MOEQ_OK;
     for (struct dirent *entry; !status && (entry = readdir(folder));)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-            !is_planned_name(job, entry->d_name)) {
+            !is_planned_name(job, entry->d_name) && !is_old_name(&job->old, entry->d_name)) {
             status =
                 moeq_fail(err, MOEQ_IO, "the output exists and holds %s, which is not part of this package",
                           entry->d_name);
             moeq_error_in_file(err, out);
-            moeq_error_hint(err, "choose another output");
+            moeq_error_hint(err, "choose another output, or remove it");
         }
     closedir(folder);
     return status;
@@ -242,6 +273,9 @@ static enum moeq_status meet_output(struct job *job, struct moeq_error *err)
     char *manifest_path = moeq_path_join(out, MOEQ_MANIFEST_NAME, err);
     if (!manifest_path)
         return MOEQ_OVER_MEMORY;
+    if (moeq_package_is_at(out))
+        moeq_package_open(&job->old, out,
+                          NULL); /* if it is damaged, only files of the new plan are replaced */
     enum moeq_status status = meet_folder(job, out, err);
     if (!status && moeq_path_exists(manifest_path))
         status = meet_finished(job, out, manifest_path, err);
@@ -385,6 +419,8 @@ static enum moeq_status write_package(struct job *job, struct moeq_error *err)
             status = write_layers(job, &dir, err);
         if (!status)
             status = write_manifest(job, &dir, err);
+        if (!status)
+            status = remove_old_files(job, &dir, err);
     }
     if (status)
         moeq_out_dir_discard(&dir);

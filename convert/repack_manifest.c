@@ -53,6 +53,11 @@ enum moeq_status moeq_provenance_list(struct moeq_provenance *provenance, const 
         file->n_bytes = source->is_package ? source->package.files[i].file.n_bytes
                                            : source->checkpoint.shards[i].file.n_bytes;
         memset(file->sha256, '0', MOEQ_SHA256_HEX - 1);
+        if (!moeq_utf8_valid((const uint8_t *)file->name, strlen(file->name), NULL)) {
+            status = moeq_fail(err, MOEQ_UNSUPPORTED, "the file name is not UTF-8, which a manifest must be");
+            moeq_error_in_file(err, file->name);
+            moeq_error_hint(err, "rename it");
+        }
     }
     for (size_t i = 0; !status && i < N_SMALL_FILES; i++)
         status = add_copy(provenance, source, small_files[i], err);

@@ -13,9 +13,10 @@
  *                    significant first, padded to whole bytes; zeros up to a multiple of 2; BF16 scales
  *                    [rows, groups], groups = ceil(cols/group).
  *                    Symmetric: value = (code - 2^(B-1)) * scale; the scale may be negative.
- *                    Asymmetric (int4): value = (code - zero) * scale, then zero points, 4 bits each, rows
- * padded to whole bytes. raw              bytes of a tensor that is not a floating-point matrix; cannot be
- * decoded
+ *                    Asymmetric (int4): value = (code - zero) * scale, and behind the scales the zero points,
+ *                    4 bits each, every row of them padded to whole bytes.
+ *
+ *   raw              bytes of a tensor that is not a floating-point matrix; cannot be decoded
  *
  * Any number of columns is exact: the last group or block is simply shorter. */
 #ifndef MOEQ_LEVEL_H
@@ -34,9 +35,9 @@ struct moeq_format {
 };
 
 #define MOEQ_PACKED_ALIGNMENT 64
-#define MOEQ_ROWS_PER_PIECE                                                                                  \
-    128                      /* rows that are encoded together: a multiple of every level's block of rows */
-#define MOEQ_FORMAT_BYTES 32 /* room for a format's text */
+/* Rows that are encoded as one piece of work: a multiple of every level's block_rows. */
+#define MOEQ_ROWS_PER_PIECE 128
+#define MOEQ_FORMAT_BYTES   32 /* room for a format's text */
 
 /* A packed matrix. `data` is borrowed. */
 struct moeq_matrix {
@@ -51,12 +52,14 @@ struct moeq_level {
     unsigned bits; /* of one code */
     enum moeq_dtype dtype;
     bool grouped, may_be_asymmetric;
-    bool lossy; /* encoding may change values of a source of higher precision */
+    bool lossy;          /* encoding may change values of a source of higher precision */
+    unsigned block_rows; /* rows that share scales and are encoded together */
+    bool rows_only;      /* the packed bytes are those of the rows one after the other, and nothing else */
     /* Bytes of all planes without the final padding; false on overflow. */
     bool (*size)(const struct moeq_format *format, uint64_t rows, uint64_t cols, uint64_t *n_bytes);
     /* Decodes elements [col, col + n) of a row; col is a multiple of 128. NULL: cannot be decoded. */
     void (*decode)(const struct moeq_matrix *matrix, uint64_t row, uint64_t col, uint64_t n, float *out);
-    /* Encodes rows [row, row + n_rows) from w [n_rows, cols]; row is a multiple of MOEQ_ROWS_PER_PIECE,
+    /* Encodes rows [row, row + n_rows) from w [n_rows, cols]; row is a multiple of block_rows,
      * n_rows at most that. packed is the whole matrix, zeroed before the first call; different pieces may be
      * encoded by different threads. A value that is not finite is MOEQ_DAMAGED. NULL: cannot be encoded. */
     enum moeq_status (*encode)(const struct moeq_format *format, uint64_t rows, uint64_t cols, uint64_t row,

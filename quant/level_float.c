@@ -61,18 +61,27 @@ static enum moeq_status encode_bf16(const struct moeq_format *format, uint64_t r
 const struct moeq_level moeq_level_f32 = {.name = "f32",
                                           .bits = 32,
                                           .dtype = MOEQ_F32,
+                                          .block_rows = 1,
+                                          .rows_only = true,
                                           .size = size_float,
                                           .decode = decode_f32,
                                           .encode = encode_f32};
 
 /* Only read: no release asks for it as an output, and its range is narrower than BF16's. */
-const struct moeq_level moeq_level_f16 = {
-    .name = "f16", .bits = 16, .dtype = MOEQ_F16, .size = size_float, .decode = decode_f16};
+const struct moeq_level moeq_level_f16 = {.name = "f16",
+                                          .bits = 16,
+                                          .dtype = MOEQ_F16,
+                                          .block_rows = 1,
+                                          .rows_only = true,
+                                          .size = size_float,
+                                          .decode = decode_f16};
 
 const struct moeq_level moeq_level_bf16 = {.name = "bf16",
                                            .bits = 16,
                                            .dtype = MOEQ_BF16,
                                            .lossy = true,
+                                           .block_rows = 1,
+                                           .rows_only = true,
                                            .size = size_float,
                                            .decode = decode_bf16,
                                            .encode = encode_bf16};

@@ -93,6 +93,7 @@ const struct moeq_level moeq_level_fp8 = {.name = "fp8",
                                           .bits = 8,
                                           .dtype = MOEQ_U8,
                                           .lossy = true,
+                                          .block_rows = BLOCK,
                                           .size = size_fp8,
                                           .decode = decode_fp8,
                                           .encode = encode_fp8};

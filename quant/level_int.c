@@ -288,7 +288,7 @@ static enum moeq_status encode_int(const struct moeq_format *format, uint64_t ro
 #define INT_LEVEL(text, n_bits, asym)                                                                        \
     {                                                                                                        \
         .name = text, .bits = n_bits, .dtype = MOEQ_U8, .grouped = true, .may_be_asymmetric = asym,          \
-        .lossy = true, .size = size_int, .decode = decode_int, .encode = encode_int                          \
+        .lossy = true, .block_rows = 1, .size = size_int, .decode = decode_int, .encode = encode_int         \
     }
 
 const struct moeq_level moeq_level_int8 = INT_LEVEL("int8", 8, false);

@@ -116,6 +116,8 @@ static bool same_shape(const struct moeq_weight *a, const struct moeq_weight *b)
 static void measure_error(const struct moeq_matrix *a, const struct moeq_matrix *b, float *rows,
                           struct moeq_difference *d)
 {
+    if (a->rows == 0 || a->cols == 0)
+        return;
     float *x = rows, *y = rows + a->cols;
     for (uint64_t r = 0; r < a->rows; r++) {
         moeq_decode(a, r, 0, a->cols, x);
