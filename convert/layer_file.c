@@ -8,7 +8,6 @@
     (16u << 20) /* source and packed bytes that are in memory at once, if a tensor is not larger */
 #define READ_BYTES   (1u << 20)
 #define ROWS_AT_ONCE 16 /* that a worker decodes to float32, if blocks of the level are not larger */
-#define HASH_BYTES   sizeof(struct moeq_hash)
 
 void moeq_layer_buffers_free(struct moeq_layer_buffers *buffers)
 {
@@ -264,8 +263,8 @@ static enum moeq_status write_data(struct writing *w, struct moeq_pool *pool,
         i += n;
     }
     if (!status)
-        status = moeq_out_write(&w->out, w->hashes->segments, w->file->n_segments * HASH_BYTES, err);
-    w->hashes->hashes = moeq_hash_bytes(w->hashes->segments, w->file->n_segments * HASH_BYTES);
+        status = moeq_out_write(&w->out, w->hashes->segments, w->file->n_segments * MOEQ_HASH_BYTES, err);
+    w->hashes->hashes = moeq_hash_bytes(w->hashes->segments, w->file->n_segments * MOEQ_HASH_BYTES);
     return status;
 }
 
@@ -386,11 +385,11 @@ static enum moeq_status check_segments(const struct moeq_plan *plan, const struc
         offset += n;
     }
     if (!status)
-        status = moeq_file_read(f, offset, stored, file->n_segments * HASH_BYTES, err);
-    if (!status && memcmp(stored, hashes->segments, file->n_segments * HASH_BYTES) != 0)
+        status = moeq_file_read(f, offset, stored, file->n_segments * MOEQ_HASH_BYTES, err);
+    if (!status && memcmp(stored, hashes->segments, file->n_segments * MOEQ_HASH_BYTES) != 0)
         status = moeq_fail(err, MOEQ_DAMAGED, "the data do not match their own hashes");
     if (!status)
-        hashes->hashes = moeq_hash_bytes(stored, file->n_segments * HASH_BYTES);
+        hashes->hashes = moeq_hash_bytes(stored, file->n_segments * MOEQ_HASH_BYTES);
     free(buffer);
     free(stored);
     moeq_hasher_free(hasher);

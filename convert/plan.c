@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #define MODEL_PREFIX "model."
-#define HASH_BYTES   16
 
 /* ---- rules ---- */
 
@@ -211,7 +210,7 @@ enum moeq_status moeq_plan_file_head(const struct moeq_plan *plan, const struct 
     const struct moeq_plan_segment *segments = &plan->segments[file->first];
     const struct moeq_plan_segment *last = &segments[file->n_segments - 1];
     const size_t first = segments[0].first, n = last->first + last->n_items - first;
-    const uint64_t hashes_shape[2] = {file->n_segments, HASH_BYTES};
+    const uint64_t hashes_shape[2] = {file->n_segments, MOEQ_HASH_BYTES};
     char hex[MOEQ_HASH_HEX];
     moeq_hash_hex(plan_hash, hex);
     struct moeq_tensor *tensors = moeq_calloc(n + 1, sizeof *tensors, err);
@@ -227,7 +226,7 @@ enum moeq_status moeq_plan_file_head(const struct moeq_plan *plan, const struct 
     }
     if (!status) {
         tensors[n] = (struct moeq_tensor){MOEQ_HASHES_TENSOR, MOEQ_U8, 2,
-                                          hashes_shape,       0,       file->n_segments * HASH_BYTES};
+                                          hashes_shape,       0,       file->n_segments * MOEQ_HASH_BYTES};
         status = moeq_safetensors_build(tensors, n + 1, metadata, head, err);
     }
     free(tensors);
@@ -249,7 +248,7 @@ static enum moeq_status lay_out(struct moeq_plan *plan, struct moeq_error *err)
         struct moeq_plan_file *file = &plan->files[i];
         status = moeq_plan_file_head(plan, file, (struct moeq_hash){{0}}, &head, err);
         file->n_head = head.n_bytes;
-        file->n_bytes = file->n_head + file->n_segments * HASH_BYTES;
+        file->n_bytes = file->n_head + file->n_segments * MOEQ_HASH_BYTES;
         for (size_t s = 0; s < file->n_segments; s++)
             file->n_bytes += plan->segments[file->first + s].n_bytes;
     }

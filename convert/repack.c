@@ -10,8 +10,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define MAX_SMALL_BYTES (256u << 20)
-
 struct job {
     const struct moeq_repack *repack;
     const struct moeq_plan *plan;
@@ -326,7 +324,7 @@ static enum moeq_status write_copies(const struct job *job, const struct moeq_ou
     for (size_t i = 0; !status && i < job->provenance.n_copies; i++) {
         const struct moeq_copied_file *copy = &job->provenance.copies[i];
         char *path = moeq_path_join(job->plan->source->path, copy->name, err);
-        status = path ? moeq_file_read_all(path, MAX_SMALL_BYTES, &bytes, err) : MOEQ_OVER_MEMORY;
+        status = path ? moeq_file_read_all(path, MOEQ_MAX_COPIED_BYTES, &bytes, err) : MOEQ_OVER_MEMORY;
         if (!status && !moeq_hash_equal(moeq_hash_bytes(bytes.data, bytes.n_bytes), copy->hash)) {
             status = moeq_fail(err, MOEQ_IO, "the file changed while it was converted");
             moeq_error_in_file(err, path);

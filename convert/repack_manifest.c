@@ -17,8 +17,7 @@ static const char *const small_files[] = {
     "README.md",
 };
 
-#define N_SMALL_FILES   (sizeof small_files / sizeof *small_files)
-#define MAX_SMALL_BYTES (256u << 20)
+#define N_SMALL_FILES (sizeof small_files / sizeof *small_files)
 
 static enum moeq_status add_copy(struct moeq_provenance *p, const struct moeq_source *source,
                                  const char *name, struct moeq_error *err)
@@ -29,7 +28,7 @@ static enum moeq_status add_copy(struct moeq_provenance *p, const struct moeq_so
     if (!path)
         return MOEQ_OVER_MEMORY;
     if (moeq_path_exists(path)) {
-        status = moeq_file_read_all(path, MAX_SMALL_BYTES, &bytes, err);
+        status = moeq_file_read_all(path, MOEQ_MAX_COPIED_BYTES, &bytes, err);
         if (!status)
             p->copies[p->n_copies++] =
                 (struct moeq_copied_file){name, bytes.n_bytes, moeq_hash_bytes(bytes.data, bytes.n_bytes)};

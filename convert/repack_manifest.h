@@ -11,6 +11,8 @@ struct moeq_source_file {
     char sha256[MOEQ_SHA256_HEX];
 };
 
+#define MOEQ_MAX_COPIED_BYTES (256u << 20)
+
 struct moeq_copied_file {
     const char *name;
     uint64_t n_bytes;

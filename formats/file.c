@@ -113,12 +113,6 @@ char *moeq_path_join(const char *dir, const char *name, struct moeq_error *err)
     return path;
 }
 
-const char *moeq_path_base(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 bool moeq_path_exists(const char *path)
 {
     struct stat info;

@@ -31,9 +31,6 @@ enum moeq_status moeq_file_read_member(const char *dir, const char *name, size_t
 /* "dir/name" on the heap; NULL and *err set where memory is out. */
 char *moeq_path_join(const char *dir, const char *name, struct moeq_error *err);
 
-/* The part of a path after its last slash. Borrowed. */
-const char *moeq_path_base(const char *path);
-
 /* Whether something is there: for outputs, where a link that leads nowhere is something, and for inputs,
  * where it is not. */
 bool moeq_path_exists(const char *path);

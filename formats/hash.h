@@ -5,8 +5,10 @@
 
 #include "status.h"
 
+#define MOEQ_HASH_BYTES 16
+
 struct moeq_hash {
-    uint8_t bytes[16]; /* canonical (big-endian) XXH3-128 */
+    uint8_t bytes[MOEQ_HASH_BYTES]; /* canonical (big-endian) XXH3-128 */
 };
 
 #define MOEQ_HASH_HEX   33 /* 32 digits and a NUL */

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #define MAX_MANIFEST_BYTES (1u << 30)
-#define HASH_BYTES         16
 
 static bool has_any(const char *dir, const char *const *names, size_t n)
 {
@@ -181,7 +180,7 @@ static enum moeq_status read_file(struct moeq_package *p, const json_t *json, ui
     if (!status) {
         const struct moeq_tensor *last = next < file->st.n_tensors ? &file->st.tensors[next] : NULL;
         if (!last || next + 1 != file->st.n_tensors || strcmp(last->name, MOEQ_HASHES_TENSOR) != 0 ||
-            last->n_bytes != (p->n_segments - first) * HASH_BYTES)
+            last->n_bytes != (p->n_segments - first) * MOEQ_HASH_BYTES)
             status =
                 moeq_fail(err, MOEQ_DAMAGED, "must end with %s and hold no tensor that the manifest lacks",
                           MOEQ_HASHES_TENSOR);

@@ -6,8 +6,6 @@
 
 #include <stdlib.h>
 
-#define MAX_TEXT_BYTES ((size_t)1 << 32)
-
 struct tokenize_options {
     struct moeq_common common;
     const char *text;
@@ -63,7 +61,7 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
         return moeq_fail(err, MOEQ_USAGE, "which text? --text is missing");
     struct moeq_tokenizer *tokenizer = moeq_tokenizer_open(positional[0], err);
     enum moeq_status status =
-        tokenizer ? moeq_file_read_all(o->text, MAX_TEXT_BYTES, &text, err) : err->status;
+        tokenizer ? moeq_file_read_all(o->text, MOEQ_MAX_TEXT_BYTES, &text, err) : err->status;
     if (!status)
         status = moeq_tokenizer_encode(tokenizer, text.data, text.n_bytes, &tokens, err);
     moeq_error_in_file(err, o->text);

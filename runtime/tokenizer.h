@@ -17,6 +17,8 @@
 
 #include "status.h"
 
+#define MOEQ_MAX_TEXT_BYTES ((size_t)1 << 32) /* of a text file that verbs read */
+
 struct moeq_tokenizer;
 
 /* Token ids of a text. {0} is a valid empty one; free with moeq_tokens_free. */

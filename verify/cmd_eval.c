@@ -7,8 +7,6 @@
 
 #include <stdlib.h>
 
-#define MAX_TEXT_BYTES ((size_t)1 << 32)
-
 struct eval_options {
     struct moeq_common common;
     const char *text, *reference, *convention;
@@ -52,7 +50,7 @@ static enum moeq_status cut_text(struct eval *e, struct moeq_error *err)
 {
     struct moeq_bytes text = {0};
     struct moeq_tokenizer *tokenizer = NULL;
-    enum moeq_status status = moeq_file_read_all(e->options->text, MAX_TEXT_BYTES, &text, err);
+    enum moeq_status status = moeq_file_read_all(e->options->text, MOEQ_MAX_TEXT_BYTES, &text, err);
     if (!status && !(tokenizer = moeq_tokenizer_open(e->source.path, err)))
         status = err->status;
     if (!status)
@@ -173,12 +171,12 @@ static void print_text(const struct eval *e)
         printf("top-1          %.3f%% agree\n", 100 * r->top1);
     }
     printf("speed          %.0f tokens/s, %.1f s\n", tokens_per_second(e), e->seconds);
-    printf("memory         peak %s; planned at most %s for hidden states (%s), weights and work; the largest "
-           "layer as "
-           "float32 is %s\n",
-           moeq_size_text((double)moeq_peak_memory(), a), moeq_size_text((double)e->memory.total, b),
-           moeq_size_text((double)e->memory.sweep.hidden, c),
-           moeq_size_text((double)e->memory.sweep.layer_float32, d));
+    printf(
+        "memory         peak %s, of which at most %s for hidden states (%s), weights and work, the rest for "
+        "program, text and tokenizer; the largest layer as float32 is %s\n",
+        moeq_size_text((double)moeq_peak_memory(), a), moeq_size_text((double)e->memory.total, b),
+        moeq_size_text((double)e->memory.sweep.hidden, c),
+        moeq_size_text((double)e->memory.sweep.layer_float32, d));
 }
 
 static enum moeq_status run(void *options, const char *const *positional, size_t n_positional,
