@@ -167,13 +167,6 @@ static enum moeq_status list_package(struct moeq_source *s, struct moeq_error *e
 static enum moeq_status open_either(struct moeq_source *s, struct moeq_error *err)
 {
     enum moeq_status status;
-    if (!moeq_path_is_dir(s->path)) {
-        status = moeq_path_exists(s->path) ? moeq_fail(err, MOEQ_IO, "not a folder")
-                                           : moeq_fail(err, MOEQ_IO, "no such folder");
-        moeq_error_in_file(err, s->path);
-        moeq_error_hint(err, "give the folder of a downloaded checkpoint, or a finished .moeq package");
-        return status;
-    }
     s->is_package = moeq_package_is_at(s->path);
     if (s->is_package) {
         status = moeq_package_open(&s->package, s->path, err);
@@ -189,8 +182,10 @@ static enum moeq_status open_either(struct moeq_source *s, struct moeq_error *er
 enum moeq_status moeq_source_open(struct moeq_source *source, const char *path, struct moeq_error *err)
 {
     *source = (struct moeq_source){0};
-    source->path = moeq_strdup(path, err);
-    enum moeq_status status = source->path ? open_either(source, err) : MOEQ_OVER_MEMORY;
+    enum moeq_status status = moeq_place_open(&source->place, path, err);
+    source->path = source->place.path;
+    if (!status)
+        status = open_either(source, err);
     if (!status)
         status = source->is_package ? list_package(source, err) : list_checkpoint(source, err);
     if (status)
@@ -201,9 +196,9 @@ enum moeq_status moeq_source_open(struct moeq_source *source, const char *path, 
 void moeq_source_close(struct moeq_source *source)
 {
     free(source->weights);
-    free(source->path);
     moeq_checkpoint_close(&source->checkpoint);
     moeq_package_close(&source->package);
+    moeq_place_close(&source->place);
     *source = (struct moeq_source){0};
 }
 

@@ -13,6 +13,7 @@
 #include "level.h"
 #include "names.h"
 #include "package.h"
+#include "place.h"
 
 struct moeq_weight {
     const char *name;
@@ -36,7 +37,8 @@ struct moeq_source {
     struct moeq_checkpoint checkpoint;
     struct moeq_package package;
     struct moeq_config config;
-    char *path;
+    struct moeq_place place;
+    const char *path; /* of the folder: the place's */
     struct moeq_weight *weights; /* by name */
     size_t n_weights;
 };

@@ -1,6 +1,7 @@
 #include "cmd_tokenize.h"
 
 #include "file.h"
+#include "place.h"
 #include "tokenizer.h"
 #include "verb.h"
 
@@ -59,9 +60,13 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
     (void)n_positional;
     if (!o->text)
         return moeq_fail(err, MOEQ_USAGE, "which text? --text is missing");
-    struct moeq_tokenizer *tokenizer = moeq_tokenizer_open(positional[0], err);
-    enum moeq_status status =
-        tokenizer ? moeq_file_read_all(o->text, MOEQ_MAX_TEXT_BYTES, &text, err) : err->status;
+    struct moeq_tokenizer *tokenizer = NULL;
+    struct moeq_place place;
+    enum moeq_status status = moeq_place_open(&place, positional[0], err);
+    if (!status && !(tokenizer = moeq_tokenizer_open(place.path, err)))
+        status = err->status;
+    if (!status)
+        status = moeq_file_read_all(o->text, MOEQ_MAX_TEXT_BYTES, &text, err);
     if (!status)
         status = moeq_tokenizer_encode(tokenizer, text.data, text.n_bytes, &tokens, err);
     moeq_error_in_file(err, o->text);
@@ -70,6 +75,7 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
     moeq_tokens_free(&tokens);
     moeq_bytes_free(&text);
     moeq_tokenizer_close(tokenizer);
+    moeq_place_close(&place);
     return status;
 }
 

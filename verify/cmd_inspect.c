@@ -99,22 +99,43 @@ static enum moeq_status report(const struct inspect_options *o, const struct moe
     return moeq_verb_print_json(json, err);
 }
 
+/* A folder that holds only config.json. */
+static enum moeq_status inspect_config(const struct inspect_options *o, const char *folder,
+                                       struct moeq_error *err)
+{
+    struct moeq_config config;
+    struct moeq_inspection inspection;
+    enum moeq_status status = moeq_config_load(&config, folder, err);
+    if (status)
+        return status;
+    moeq_inspection_take(&inspection, &config, NULL);
+    return report(o, &inspection, err);
+}
+
+static enum moeq_status inspect_source(const struct inspect_options *o, const char *src,
+                                       struct moeq_error *err)
+{
+    struct moeq_source source;
+    struct moeq_inspection inspection;
+    enum moeq_status status = moeq_source_open(&source, src, err);
+    if (status)
+        return status;
+    moeq_inspection_take(&inspection, &source.config, &source);
+    status = report(o, &inspection, err);
+    moeq_source_close(&source);
+    return status;
+}
+
 static enum moeq_status run(void *options, const char *const *positional, size_t n_positional,
                             struct moeq_error *err)
 {
-    const struct inspect_options *o = options;
-    struct moeq_source source = {0};
-    struct moeq_config config;
-    struct moeq_inspection inspection;
+    struct moeq_place place;
     (void)n_positional;
-    bool config_only = moeq_checkpoint_is_bare(positional[0]);
-    enum moeq_status status = config_only ? moeq_config_load(&config, positional[0], err)
-                                          : moeq_source_open(&source, positional[0], err);
-    if (status)
-        return status;
-    moeq_inspection_take(&inspection, config_only ? &config : &source.config, config_only ? NULL : &source);
-    status = report(o, &inspection, err);
-    moeq_source_close(&source);
+    enum moeq_status status = moeq_place_open(&place, positional[0], err);
+    if (!status)
+        status = moeq_checkpoint_is_bare(place.path) ? inspect_config(options, place.path, err)
+                                                     : inspect_source(options, positional[0], err);
+    moeq_place_close(&place);
     return status;
 }
 

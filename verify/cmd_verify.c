@@ -168,10 +168,10 @@ static json_t *verify_json(const struct verification *v, bool passed)
 
 /* ---- the two checks ---- */
 
-static enum moeq_status check_integrity(struct verification *v, struct moeq_error *err)
+static enum moeq_status check_package(struct verification *v, const char *folder, struct moeq_error *err)
 {
     struct moeq_package package;
-    enum moeq_status status = moeq_package_open(&package, v->path, err);
+    enum moeq_status status = moeq_package_open(&package, folder, err);
     if (status)
         return status;
     struct moeq_progress *progress =
@@ -179,6 +179,16 @@ static enum moeq_status check_integrity(struct verification *v, struct moeq_erro
     status = moeq_integrity_check(&package, v->pool, progress, &v->integrity, err);
     moeq_progress_end(progress);
     moeq_package_close(&package);
+    return status;
+}
+
+static enum moeq_status check_integrity(struct verification *v, struct moeq_error *err)
+{
+    struct moeq_place place;
+    enum moeq_status status = moeq_place_open(&place, v->path, err);
+    if (!status)
+        status = check_package(v, place.path, err);
+    moeq_place_close(&place);
     return status;
 }
 
