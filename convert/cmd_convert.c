@@ -36,6 +36,7 @@ static const struct moeq_option options_table[] = {
      "print what each tensor would become and the exact bytes; write nothing", OPTION(dry_run), 0, 0, NULL},
     {"force", 'f', MOEQ_OPTION_FLAG, NULL,
      "replace a package that is there; the old one is gone once writing begins", OPTION(force), 0, 0, NULL},
+    MOEQ_LENIENT_OPTION,
     MOEQ_COMMON_OPTIONS,
     {NULL, 0, 0, NULL, NULL, 0, 0, 0, NULL},
 };
@@ -207,7 +208,8 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
         moeq_error_hint(err, "give -o NAME.moeq, or --dry-run to see what would be done");
         return MOEQ_USAGE;
     }
-    enum moeq_status status = moeq_source_open(&c.source, positional[0], err);
+    enum moeq_status status =
+        moeq_source_open_as(&c.source, positional[0], moeq_verb_strictness(&c.options->common), err);
     if (!status)
         status = make_plan(&c, err);
     if (!status)

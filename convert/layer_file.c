@@ -357,7 +357,7 @@ static enum moeq_status check_head(const struct moeq_file *f, const struct moeq_
                                    const struct moeq_plan_file *file, struct moeq_error *err)
 {
     struct moeq_safetensors st;
-    enum moeq_status status = moeq_safetensors_read(&st, f, err);
+    enum moeq_status status = moeq_safetensors_read(&st, f, MOEQ_STRICT, err);
     if (status)
         return status;
     moeq_safetensors_free(&st);

@@ -5,6 +5,11 @@
 #include <sys/resource.h>
 #include <time.h>
 
+enum moeq_strictness moeq_verb_strictness(const struct moeq_common *common)
+{
+    return common->lenient ? MOEQ_LENIENT : MOEQ_STRICT;
+}
+
 struct moeq_pool *moeq_verb_pool(const struct moeq_common *common, struct moeq_error *err)
 {
     unsigned n_jobs = common->jobs ? (unsigned)common->jobs : moeq_cpus_available();

@@ -6,11 +6,13 @@
 #include "json.h"
 #include "options.h"
 #include "pool.h"
+#include "safetensors.h"
 
 /* First member of a verb's options struct. */
 struct moeq_common {
     uint64_t jobs; /* 0: not given */
     bool json, quiet;
+    bool lenient; /* of the verbs that read checkpoints, see MOEQ_LENIENT_OPTION */
 };
 
 #define MOEQ_COMMON_OPTIONS                                                                                  \
@@ -36,6 +38,16 @@ struct moeq_common {
         "quiet", 'q', MOEQ_OPTION_FLAG, NULL, "show no progress", offsetof(struct moeq_common, quiet), 0, 0, \
             NULL                                                                                             \
     }
+
+/* A row more for the verbs that read the headers of checkpoints. */
+#define MOEQ_LENIENT_OPTION                                                                                  \
+    {                                                                                                        \
+        "lenient", 0, MOEQ_OPTION_FLAG, NULL,                                                                \
+            "take headers that the format forbids but the reference implementation reads, as it does",       \
+            offsetof(struct moeq_common, lenient), 0, 0, NULL                                                \
+    }
+
+enum moeq_strictness moeq_verb_strictness(const struct moeq_common *common);
 
 /* A pool of the threads that the options ask for. */
 struct moeq_pool *moeq_verb_pool(const struct moeq_common *common, struct moeq_error *err);

@@ -27,6 +27,7 @@ static const struct moeq_option options_table[] = {
      OPTION(context), 2, 1u << 20, NULL},
     {"windows", 'w', MOEQ_OPTION_NUMBER, "N", "evaluate only the first N windows", OPTION(windows), 1,
      1u << 30, NULL},
+    MOEQ_LENIENT_OPTION,
     MOEQ_COMMON_OPTIONS,
     {NULL, 0, 0, NULL, NULL, 0, 0, 0, NULL},
 };
@@ -189,9 +190,10 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
         moeq_fail(err, MOEQ_USAGE, "on what text? --text is missing");
         return MOEQ_USAGE;
     }
-    enum moeq_status status = moeq_source_open(&e.source, positional[0], err);
+    const enum moeq_strictness strictness = moeq_verb_strictness(&e.options->common);
+    enum moeq_status status = moeq_source_open_as(&e.source, positional[0], strictness, err);
     if (!status && e.options->reference)
-        status = moeq_source_open(&e.reference, e.options->reference, err);
+        status = moeq_source_open_as(&e.reference, e.options->reference, strictness, err);
     if (!status)
         status = cut_text(&e, err);
     if (!status)

@@ -15,6 +15,7 @@ static const struct moeq_option options_table[] = {
     {"tensors", 't', MOEQ_OPTION_TEXT, "GLOB", "list the tensors whose names match, '*' for all",
      OPTION(tensors), 0, 0, NULL},
     {"experts", 'e', MOEQ_OPTION_FLAG, NULL, "one line for every routed expert", OPTION(experts), 0, 0, NULL},
+    MOEQ_LENIENT_OPTION,
     MOEQ_COMMON_OPTIONS,
     {NULL, 0, 0, NULL, NULL, 0, 0, 0, NULL},
 };
@@ -117,7 +118,7 @@ static enum moeq_status inspect_source(const struct inspect_options *o, const ch
 {
     struct moeq_source source;
     struct moeq_inspection inspection;
-    enum moeq_status status = moeq_source_open(&source, src, err);
+    enum moeq_status status = moeq_source_open_as(&source, src, moeq_verb_strictness(&o->common), err);
     if (status)
         return status;
     moeq_inspection_take(&inspection, &source.config, &source);

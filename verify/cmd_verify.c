@@ -22,6 +22,7 @@ static const struct moeq_option options_table[] = {
      0, 0, NULL},
     {"tensors", 0, MOEQ_OPTION_FLAG, NULL, "with --against: one line for every tensor", OPTION(tensors), 0, 0,
      NULL},
+    MOEQ_LENIENT_OPTION,
     MOEQ_COMMON_OPTIONS,
     {NULL, 0, 0, NULL, NULL, 0, 0, 0, NULL},
 };
@@ -196,7 +197,8 @@ static enum moeq_status compare(struct verification *v, struct moeq_error *err)
 {
     enum moeq_status status = moeq_source_open(&v->package, v->path, err);
     if (!status)
-        status = moeq_source_open(&v->source, v->options->against, err);
+        status = moeq_source_open_as(&v->source, v->options->against,
+                                     moeq_verb_strictness(&v->options->common), err);
     if (status)
         return status;
     uint64_t work = 0;
