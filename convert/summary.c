@@ -75,8 +75,8 @@ static void print_line(FILE *out, const struct line *line)
     char shape[48];
     const struct moeq_weight *w = line->first->weight;
     snprintf(shape, sizeof shape, "%llux%llu", (unsigned long long)w->rows, (unsigned long long)w->cols);
-    fprintf(out, "%-40.60s %6llu %13s  %-5s -> %-13s %11s  %-9s  %s\n",
-            line_name(line->first, name, sizeof name), (unsigned long long)line->n_tensors, shape,
+    moeq_print_text(out, line_name(line->first, name, sizeof name), 40);
+    fprintf(out, " %6llu %13s  %-5s -> %-13s %11s  %-9s  %s\n", (unsigned long long)line->n_tensors, shape,
             moeq_format_text(w->format, before), moeq_format_text(line->first->format, after),
             moeq_size_text((double)line->n_bytes, size), line->layers[0] ? line->layers : "-",
             line->first->reason);

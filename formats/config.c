@@ -3,6 +3,7 @@
 #include "file.h"
 #include "json.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -80,6 +81,55 @@ static enum moeq_status read_numbers(struct moeq_config *config, const json_t *j
     return MOEQ_OK;
 }
 
+/* Keys that are bounded real numbers. The bounds are far beyond any model and keep arithmetic finite. */
+struct real_key {
+    const char *key;
+    size_t offset;
+    double min, max;
+    double fallback; /* NAN: required */
+};
+
+#define FIELD(name) offsetof(struct moeq_config, name)
+static const struct real_key real_keys[] = {
+    {"rms_norm_eps", FIELD(norm_eps), 0, 1, 1e-6},
+    {"routed_scaling_factor", FIELD(routed_scale), 0, 1e6, 1},
+};
+static const struct real_key rope_keys[] = {{"rope_theta", FIELD(rope_theta), 1 + 1e-6, 1e12, 10000}};
+static const struct real_key yarn_keys[] = {
+    {"factor", FIELD(yarn_factor), 1e-6, 1e6, NAN},
+    {"beta_fast", FIELD(yarn_beta_fast), 1e-6, 1e6, 32},
+    {"beta_slow", FIELD(yarn_beta_slow), 1e-6, 1e6, 1},
+    {"mscale", FIELD(yarn_mscale), 0, 1e3, 1},
+    {"mscale_all_dim", FIELD(yarn_mscale_all_dim), 0, 1e3, 0},
+};
+#undef FIELD
+
+static enum moeq_status read_real(const struct real_key *row, const json_t *json, double fallback,
+                                  double *value, struct moeq_error *err)
+{
+    enum moeq_status status = moeq_json_real_or(json, row->key, fallback, value, err);
+    if (status)
+        return status;
+    if (isnan(*value))
+        return moeq_fail(err, MOEQ_DAMAGED, "the key \"%s\" is missing", row->key);
+    return *value >= row->min && *value <= row->max
+               ? MOEQ_OK
+               : moeq_fail(err, MOEQ_DAMAGED, "\"%s\" is %g, it must be from %g to %g", row->key, *value,
+                           row->min, row->max);
+}
+
+static enum moeq_status read_reals(struct moeq_config *config, const json_t *json,
+                                   const struct real_key *rows, size_t n_rows, struct moeq_error *err)
+{
+    enum moeq_status status = MOEQ_OK;
+    for (size_t i = 0; !status && i < n_rows; i++)
+        status =
+            read_real(&rows[i], json, rows[i].fallback, (double *)((char *)config + rows[i].offset), err);
+    return status;
+}
+
+#define READ_REALS(config, json, rows, err) read_reals(config, json, rows, sizeof(rows) / sizeof *(rows), err)
+
 static const struct architecture *find_architecture(struct moeq_config *config, const json_t *json,
                                                     struct moeq_error *err)
 {
@@ -111,18 +161,10 @@ static enum moeq_status read_yarn(struct moeq_config *config, const json_t *scal
     if (strcmp(type, "yarn") != 0)
         return moeq_fail(err, MOEQ_UNSUPPORTED, "RoPE scaling \"%s\" is not supported", type);
     config->yarn = true;
-    if ((status = moeq_json_real_or(scaling, "factor", 1, &config->yarn_factor, err)) ||
-        (status = moeq_json_real_or(scaling, "beta_fast", 32, &config->yarn_beta_fast, err)) ||
-        (status = moeq_json_real_or(scaling, "beta_slow", 1, &config->yarn_beta_slow, err)) ||
-        (status = moeq_json_real_or(scaling, "mscale", 1, &config->yarn_mscale, err)) ||
-        (status = moeq_json_real_or(scaling, "mscale_all_dim", 0, &config->yarn_mscale_all_dim, err)) ||
-        (status = moeq_json_real_or(scaling, "original_max_position_embeddings", config->max_positions,
-                                    &config->yarn_original_positions, err)))
-        return status;
-    if (!(config->yarn_factor > 0 && config->yarn_beta_fast > 0 && config->yarn_beta_slow > 0 &&
-          config->yarn_original_positions >= 1))
-        return moeq_fail(err, MOEQ_DAMAGED, "YaRN factor, betas and original length must be positive");
-    return MOEQ_OK;
+    static const struct real_key length = {"original_max_position_embeddings", 0, 1, MAX_POSITIONS, 0};
+    status = READ_REALS(config, scaling, yarn_keys, err);
+    return status ? status
+                  : read_real(&length, scaling, config->max_positions, &config->yarn_original_positions, err);
 }
 
 static enum moeq_status read_rope(struct moeq_config *config, const json_t *json, struct moeq_error *err)
@@ -132,11 +174,9 @@ static enum moeq_status read_rope(struct moeq_config *config, const json_t *json
     const json_t *theta_holder = json_is_object(parameters) ? parameters : json;
     if (json_is_object(parameters))
         scaling = parameters;
-    enum moeq_status status = moeq_json_real_or(theta_holder, "rope_theta", 10000, &config->rope_theta, err);
+    enum moeq_status status = READ_REALS(config, theta_holder, rope_keys, err);
     if (status)
         return status;
-    if (!(config->rope_theta > 1))
-        return moeq_fail(err, MOEQ_DAMAGED, "\"rope_theta\" must be above 1");
     if (json_is_object(scaling))
         return read_yarn(config, scaling, err);
     return scaling && !json_is_null(scaling)
@@ -151,8 +191,7 @@ static enum moeq_status read_router(struct moeq_config *config, const struct arc
     const char *fallback = family->scoring == MOEQ_SCORING_SIGMOID ? "sigmoid" : "softmax";
     enum moeq_status status = moeq_json_string_or(json, "scoring_func", fallback, &scoring, err);
     if (status || (status = moeq_json_string_or(json, "topk_method", family->topk_method, &method, err)) ||
-        (status = moeq_json_bool_or(json, "norm_topk_prob", false, &config->norm_topk, err)) ||
-        (status = moeq_json_real_or(json, "routed_scaling_factor", 1, &config->routed_scale, err)))
+        (status = moeq_json_bool_or(json, "norm_topk_prob", false, &config->norm_topk, err)))
         return status;
     if (strcmp(scoring, "sigmoid") == 0)
         config->scoring = MOEQ_SCORING_SIGMOID;
@@ -241,15 +280,13 @@ static enum moeq_status read_config(struct moeq_config *config, const json_t *js
     if (!family)
         return err ? err->status : MOEQ_UNSUPPORTED;
     enum moeq_status status = read_numbers(config, json, err);
-    if (status || (status = moeq_json_real_or(json, "rms_norm_eps", 1e-6, &config->norm_eps, err)) ||
+    if (status || (status = READ_REALS(config, json, real_keys, err)) ||
         (status = moeq_json_uint_or(json, "bos_token_id", MAX_VOCABULARY, UINT64_MAX, &bos, err)) ||
         (status = read_rope(config, json, err)) || (status = read_router(config, family, json, err)))
         return status;
     config->latent_norm_eps = 1e-6;
     config->stray_inv_freq = strcmp(config->model_type, "kimi_k2") == 0;
     config->bos = bos < config->vocabulary ? (int32_t)bos : -1;
-    if (!(config->norm_eps >= 0))
-        return moeq_fail(err, MOEQ_DAMAGED, "\"rms_norm_eps\" must not be negative");
     if ((status = check_consistency(config, json, err)))
         return status;
     return read_quantization(config, json, err);

@@ -43,6 +43,21 @@ const char *moeq_size_text(double n_bytes, char dst[MOEQ_SIZE_TEXT])
     return dst;
 }
 
+void moeq_print_text(FILE *out, const char *text, int width)
+{
+    for (const char *p = text; *p; p++) {
+        const size_t n = moeq_control_length(p);
+        for (size_t i = 0; i < n; i++)
+            fputc('?', out);
+        if (n)
+            p += n - 1;
+        else
+            fputc(*p, out);
+        width -= n || ((unsigned char)*p & 0xC0) != 0x80; /* a character, not a byte */
+    }
+    fprintf(out, "%*s", width > 0 ? width : 0, "");
+}
+
 uint64_t moeq_peak_memory(void)
 {
     struct rusage usage;

@@ -59,6 +59,10 @@ enum moeq_status moeq_verb_print_json(json_t *object, struct moeq_error *err);
 #define MOEQ_SIZE_TEXT 32
 const char *moeq_size_text(double n_bytes, char dst[MOEQ_SIZE_TEXT]);
 
+/* Prints a text from a file, a name for instance, whole and with '?' for control characters, then spaces up
+ * to `width` characters. */
+void moeq_print_text(FILE *out, const char *text, int width);
+
 /* The largest resident size of this process so far, in bytes. */
 uint64_t moeq_peak_memory(void);
 

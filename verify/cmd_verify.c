@@ -111,7 +111,8 @@ static const char *verdict(const struct moeq_difference *d)
 static void print_tensor(const struct moeq_difference *d)
 {
     char level[MOEQ_FORMAT_BYTES];
-    printf("%-60s %-13s relative RMS %.6f  worst %.3g at [%llu, %llu]  %s\n", d->weight->name,
+    moeq_print_text(stdout, d->weight->name, 60);
+    printf(" %-13s relative RMS %.6f  worst %.3g at [%llu, %llu]  %s\n",
            moeq_format_text(d->weight->format, level), d->relative_rms, d->worst,
            (unsigned long long)d->worst_row, (unsigned long long)d->worst_col, verdict(d));
 }
@@ -126,9 +127,11 @@ static void print_comparison(const struct verification *v)
     }
     if (!v->options->tensors && v->n_bad > MAX_LINES)
         printf("… and %zu more tensors FAILED\n", v->n_bad - MAX_LINES);
-    if (v->n_missing)
-        printf("FAILED: %zu tensors of the source are missing, the first is %s\n", v->n_missing,
-               v->first_missing);
+    if (v->n_missing) {
+        printf("FAILED: %zu tensors of the source are missing, the first is ", v->n_missing);
+        moeq_print_text(stdout, v->first_missing, 0);
+        printf("\n");
+    }
 }
 
 /* ---- JSON ---- */
