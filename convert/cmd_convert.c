@@ -105,15 +105,12 @@ static enum moeq_status make_plan(struct conversion *c, struct moeq_error *err)
     return status;
 }
 
-/* The options as the manifest keeps them: with their defaults filled in. */
 static enum moeq_status describe_options(struct conversion *c, struct moeq_error *err)
 {
     json_t *rules = json_array();
     for (size_t i = 0; i < c->n_rules; i++)
         moeq_json_append(&rules, json_string(c->texts[i]));
-    c->asked = json_pack("{s:s, s:s, s:b, s:o}", "level", c->options->level ? c->options->level : "keep",
-                         "group", c->options->group ? c->options->group : "128", "asymmetric",
-                         c->options->asymmetric, "rules", rules);
+    c->asked = moeq_repack_options(c->options->level, c->options->group, c->options->asymmetric, rules);
     return c->asked ? MOEQ_OK : moeq_fail_alloc(err, 0);
 }
 

@@ -163,7 +163,7 @@ static enum moeq_status open_shard(struct moeq_checkpoint *c, const char *name, 
     enum moeq_status status = shard->name ? MOEQ_OK : MOEQ_OVER_MEMORY;
     if (!status) {
         c->n_shards++;
-        if (!moeq_path_leads_to_file(path)) {
+        if (c->dir && !moeq_path_leads_to_file(path)) {
             status = moeq_fail(err, MOEQ_DAMAGED,
                                moeq_path_exists(path) ? "the shard is a link that leads nowhere"
                                                       : "the shard is missing");

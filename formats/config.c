@@ -14,6 +14,7 @@
 #define MAX_EXPERTS      65536u
 #define MAX_VOCABULARY   (1u << 24)
 #define MAX_POSITIONS    (1u << 30)
+#define MAX_WEIGHTS      0x1p58 /* so that no sum over a model leaves 64 bits */
 
 /* The architectures that the runtime computes. The first row whose architecture or model type fits is taken.
  */
@@ -213,11 +214,27 @@ static enum moeq_status read_router(struct moeq_config *config, const struct arc
     return MOEQ_OK;
 }
 
+/* No fewer than the weights of a model, in floating point, which cannot wrap. */
+static double weights_at_most(const struct moeq_config *c)
+{
+    const double heads = c->n_heads, head = (double)c->qk_nope + c->qk_rope + c->v_width;
+    const double attention = heads * head * ((double)c->hidden + c->q_rank + 2.0 * c->kv_rank) +
+                             ((double)c->q_rank + c->kv_rank + c->qk_rope) * c->hidden +
+                             ((double)c->q_rank + c->hidden) * c->index_heads * c->index_width;
+    const double ffn = ((double)c->n_experts + c->n_shared) * c->expert_width + c->dense_width;
+    const double layers = (double)c->n_layers + c->n_mtp_layers;
+    return layers * (attention + 3.0 * ffn * c->hidden + 4.0 * c->vocabulary * c->hidden);
+}
+
 static enum moeq_status check_consistency(const struct moeq_config *config, const json_t *json,
                                           struct moeq_error *err)
 {
     const char *activation;
     bool flag;
+    if (weights_at_most(config) > MAX_WEIGHTS)
+        return moeq_fail(err, MOEQ_DAMAGED,
+                         "\"num_hidden_layers\", \"n_routed_experts\" and the sizes describe more than 2^58 "
+                         "weights");
     enum moeq_status status = moeq_json_string_or(json, "hidden_act", "silu", &activation, err);
     if (status)
         return status;

@@ -2,6 +2,7 @@
 
 #include "json_scan.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define LENGTH_BYTES   8
@@ -497,16 +498,77 @@ json_t *moeq_safetensors_metadata_json(const struct moeq_safetensors *st)
 
 /* ---- writing ---- */
 
-static json_t *tensor_entry(const struct moeq_tensor *t, uint64_t begin)
+/* The header's JSON, written straight away: a tree of it would be many times as large. */
+struct header_text {
+    char *data;
+    size_t n, capacity;
+};
+
+static enum moeq_status append(struct header_text *t, const char *piece, struct moeq_error *err)
 {
-    return json_pack("{s:s, s:o, s:[I,I]}", "dtype", moeq_dtype_name(t->dtype), "shape",
-                     moeq_json_shape(t->shape, t->n_dims), "data_offsets", (json_int_t)begin,
-                     (json_int_t)(begin + t->n_bytes));
+    const size_t n = strlen(piece) + 1; /* with the NUL, which the next piece overwrites */
+    while (t->capacity - t->n < n) {
+        char *grown = moeq_grown(t->data, t->capacity, &t->capacity, 1, err);
+        if (!grown)
+            return MOEQ_OVER_MEMORY;
+        t->data = grown;
+    }
+    memcpy(t->data + t->n, piece, n);
+    t->n += n - 1;
+    return MOEQ_OK;
 }
 
-static enum moeq_status place_head(const char *text, struct moeq_bytes *head, struct moeq_error *err)
+/* Any JSON value; takes it over. */
+static enum moeq_status append_json(struct header_text *t, json_t *value, struct moeq_error *err)
 {
-    size_t n = strlen(text);
+    char *text = value ? moeq_json_text(value, false) : NULL;
+    enum moeq_status status = text ? append(t, text, err) : moeq_fail_alloc(err, 0);
+    free(text);
+    json_decref(value);
+    return status;
+}
+
+static enum moeq_status append_entry(struct header_text *t, const struct moeq_tensor *tensor, uint64_t begin,
+                                     struct moeq_error *err)
+{
+    char piece[96];
+    enum moeq_status status = append_json(t, json_string(tensor->name), err);
+    snprintf(piece, sizeof piece, ":{\"dtype\":\"%s\",\"shape\":[", moeq_dtype_name(tensor->dtype));
+    if (!status)
+        status = append(t, piece, err);
+    for (size_t d = 0; !status && d < tensor->n_dims; d++) {
+        snprintf(piece, sizeof piece, "%s%llu", d ? "," : "", (unsigned long long)tensor->shape[d]);
+        status = append(t, piece, err);
+    }
+    snprintf(piece, sizeof piece, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)begin,
+             (unsigned long long)(begin + tensor->n_bytes));
+    return status ? status : append(t, piece, err);
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* A header that lost a tensor must never be written. */
+static enum moeq_status check_names(const struct moeq_tensor *tensors, size_t n, struct moeq_error *err)
+{
+    const char **names = moeq_calloc(n, sizeof *names, err);
+    enum moeq_status status = names ? MOEQ_OK : MOEQ_OVER_MEMORY;
+    for (size_t i = 0; !status && i < n; i++)
+        names[i] = tensors[i].name;
+    if (!status)
+        qsort(names, n, sizeof *names, by_text);
+    for (size_t i = 1; !status && i < n; i++)
+        if (strcmp(names[i], names[i - 1]) == 0)
+            status = moeq_fail(err, MOEQ_BUG, "two tensors of one name");
+    free(names);
+    return status;
+}
+
+static enum moeq_status place_head(const char *text, size_t n, struct moeq_bytes *head,
+                                   struct moeq_error *err)
+{
     size_t total = moeq_round_up(LENGTH_BYTES + n, DATA_ALIGNMENT);
     if (total - LENGTH_BYTES > MOEQ_SAFETENSORS_MAX_HEADER)
         return moeq_fail(err, MOEQ_UNSUPPORTED, "too many tensors for one safetensors header");
@@ -522,24 +584,29 @@ static enum moeq_status place_head(const char *text, struct moeq_bytes *head, st
 enum moeq_status moeq_safetensors_build(struct moeq_tensor *tensors, size_t n_tensors, const json_t *metadata,
                                         struct moeq_bytes *head, struct moeq_error *err)
 {
-    json_t *header = json_object();
-    if (metadata)
-        moeq_json_set(&header, "__metadata__", json_incref((json_t *)metadata));
+    struct header_text text = {0};
     uint64_t end = 0;
-    for (size_t i = 0; i < n_tensors; i++) {
-        moeq_json_set(&header, tensors[i].name, tensor_entry(&tensors[i], end));
+    enum moeq_status status = check_names(tensors, n_tensors, err);
+    if (!status)
+        status = append(&text, "{", err);
+    if (!status && metadata) {
+        status = append(&text, "\"__metadata__\":", err);
+        if (!status)
+            status = append_json(&text, json_incref((json_t *)metadata), err);
+    }
+    for (size_t i = 0; !status && i < n_tensors; i++) {
+        status = i || metadata ? append(&text, ",", err) : MOEQ_OK;
+        if (!status)
+            status = append_entry(&text, &tensors[i], end, err);
         tensors[i].offset = end;
         end += tensors[i].n_bytes;
     }
-    if (header && json_object_size(header) != n_tensors + (metadata != NULL)) {
-        json_decref(header);
-        return moeq_fail(err, MOEQ_BUG, "two tensors of one name");
-    }
-    char *text = header ? moeq_json_text(header, false) : NULL;
-    enum moeq_status status = text ? place_head(text, head, err) : moeq_fail_alloc(err, n_tensors);
+    if (!status)
+        status = append(&text, "}", err);
+    if (!status)
+        status = place_head(text.data, text.n, head, err);
     for (size_t i = 0; !status && i < n_tensors; i++)
         tensors[i].offset += head->n_bytes;
-    free(text);
-    json_decref(header);
+    free(text.data);
     return status;
 }

@@ -43,19 +43,29 @@ const char *moeq_size_text(double n_bytes, char dst[MOEQ_SIZE_TEXT])
     return dst;
 }
 
+int moeq_text_width(const char *text)
+{
+    int width = 0;
+    for (const char *p = text; *p;) {
+        const size_t n = moeq_control_length(p);
+        width += n ? (int)n : ((unsigned char)*p & 0xC0) != 0x80;
+        p += n ? n : 1;
+    }
+    return width;
+}
+
 void moeq_print_text(FILE *out, const char *text, int width)
 {
-    for (const char *p = text; *p; p++) {
+    for (const char *p = text; *p;) {
         const size_t n = moeq_control_length(p);
         for (size_t i = 0; i < n; i++)
             fputc('?', out);
-        if (n)
-            p += n - 1;
-        else
+        if (!n)
             fputc(*p, out);
-        width -= n || ((unsigned char)*p & 0xC0) != 0x80; /* a character, not a byte */
+        p += n ? n : 1;
     }
-    fprintf(out, "%*s", width > 0 ? width : 0, "");
+    const int missing = width - moeq_text_width(text);
+    fprintf(out, "%*s", missing > 0 ? missing : 0, "");
 }
 
 uint64_t moeq_peak_memory(void)

@@ -63,6 +63,9 @@ const char *moeq_size_text(double n_bytes, char dst[MOEQ_SIZE_TEXT]);
  * to `width` characters. */
 void moeq_print_text(FILE *out, const char *text, int width);
 
+/* The characters that it prints. */
+int moeq_text_width(const char *text);
+
 /* The largest resident size of this process so far, in bytes. */
 uint64_t moeq_peak_memory(void);
 

@@ -187,6 +187,7 @@ const struct release releases[] = {
      .shards = 163,
      .total = 671877944064,
      .active = 38403822336,
+     .mtp = 11624027648, /* as V3, and an indexer: (671877944064 - 671026419200) / 61 */
      .tensors_in_files = 92425,
      .tensor_bytes = 689471107200,
      .cache_bytes = 70272},
@@ -207,7 +208,7 @@ const struct release releases[] = {
      .top_groups = 1,
      .router_bias = true,
      .vocabulary = 163840,
-     .stored = ALL_BF16,
+     .stored = {BF16}, /* the router's bias, too: the byte sum is twice the parameters */
      .rules = NOAUX(2.446) "\"rope_theta\":50000,\"rms_norm_eps\":1e-5,\"max_position_embeddings\":8192,"
                            "\"bos_token_id\":163584,\"eos_token_id\":163586,\"rope_scaling\":null",
      .shard = "model-%u-of-%u.safetensors",
