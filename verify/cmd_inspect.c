@@ -104,17 +104,24 @@ static void print_metadata(const struct moeq_safetensors *st)
     }
 }
 
-/* What strict reading says to a file that lenient reading took: NULL where it takes it too. */
-static const char *strict_verdict(const char *path, char *line, size_t capacity)
+/* What strict reading says to a file that lenient reading took: *line is empty where it takes it too. */
+static enum moeq_status strict_verdict(const char *path, char *line, size_t capacity, struct moeq_error *err)
 {
     struct moeq_checkpoint again;
-    struct moeq_error err = {0};
-    if (moeq_checkpoint_open_file(&again, path, MOEQ_STRICT, &err) == MOEQ_OK) {
+    struct moeq_error problem = {0};
+    line[0] = '\0';
+    if (moeq_checkpoint_open_file(&again, path, MOEQ_STRICT, &problem) == MOEQ_OK) {
         moeq_checkpoint_close(&again);
-        return NULL;
+        return MOEQ_OK;
     }
-    err.file[0] = err.hint[0] = '\0';
-    return moeq_error_format(&err, line, capacity);
+    if (problem.status != MOEQ_DAMAGED) {
+        if (err)
+            *err = problem;
+        return problem.status;
+    }
+    problem.file[0] = problem.hint[0] = '\0';
+    moeq_error_format(&problem, line, capacity);
+    return MOEQ_OK;
 }
 
 static void print_file(const struct inspect_options *o, const char *path, const struct moeq_checkpoint *c,
@@ -127,7 +134,7 @@ static void print_file(const struct inspect_options *o, const char *path, const 
     moeq_print_text(stdout, path, 0);
     printf("\nbytes          %s: header %s, data %s\n", moeq_size_text((double)st->n_bytes, size),
            moeq_number_text(st->data_offset, a), moeq_number_text(st->n_bytes - st->data_offset, b));
-    if (strictly)
+    if (*strictly)
         printf("verdict        read leniently; not valid: %s\n", strictly);
     else
         printf("verdict        valid\n");
@@ -144,11 +151,11 @@ static json_t *file_json(const struct inspect_options *o, const char *path, cons
     const struct moeq_dtype_shares shares = moeq_dtype_shares_of(c);
     json_t *json =
         json_pack("{s:s, s:i, s:s, s:b, s:I, s:I, s:I, s:o, s:o, s:o}", "moeq", "inspect", "version", 1,
-                  "file", path, "valid", !strictly, "file_bytes", (json_int_t)st->n_bytes, "header_bytes",
+                  "file", path, "valid", !*strictly, "file_bytes", (json_int_t)st->n_bytes, "header_bytes",
                   (json_int_t)st->data_offset, "tensor_bytes", (json_int_t)shares.all.n_bytes, "dtypes",
                   moeq_dtype_shares_json(&shares), "metadata", moeq_safetensors_metadata_json(st), "tensors",
                   moeq_header_json(st, o->tensors ? o->tensors : "*"));
-    if (strictly)
+    if (*strictly)
         moeq_json_set(&json, "why_not", json_string(strictly));
     return json;
 }
@@ -157,16 +164,17 @@ static enum moeq_status inspect_file(const struct inspect_options *o, const char
                                      struct moeq_error *err)
 {
     struct moeq_checkpoint checkpoint;
-    char line[1600];
+    char line[1600] = "";
     enum moeq_status status =
         moeq_checkpoint_open_file(&checkpoint, path, moeq_verb_strictness(&o->common), err);
     if (status)
         return status;
-    const char *strictly = o->common.lenient ? strict_verdict(path, line, sizeof line) : NULL;
-    if (o->common.json)
-        status = moeq_verb_print_json(file_json(o, path, &checkpoint, strictly), err);
-    else
-        print_file(o, path, &checkpoint, strictly);
+    if (o->common.lenient)
+        status = strict_verdict(path, line, sizeof line, err);
+    if (!status && o->common.json)
+        status = moeq_verb_print_json(file_json(o, path, &checkpoint, line), err);
+    else if (!status)
+        print_file(o, path, &checkpoint, line);
     moeq_checkpoint_close(&checkpoint);
     return status;
 }
