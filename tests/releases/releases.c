@@ -66,6 +66,30 @@ static void expect(const char *what, uint64_t found, uint64_t stated)
     CU_ASSERT_EQUAL(found, stated);
 }
 
+/* From config.json alone: no more than headers and manifest off, at every level. */
+static void check_estimate(const char *dir, const json_t *exact)
+{
+    char arguments[FIXTURE_PATH + 64], folder[FIXTURE_PATH], release[FIXTURE_PATH];
+    size_t n, n_rows = json_array_size(exact);
+    fixture_need(mkdir(fixture_path(folder, dir, "bare"), 0755) == 0, folder);
+    char *config = fixture_read(fixture_path(release, dir, "release"), "config.json", &n);
+    fixture_write(folder, "config.json", config, n);
+    free(config);
+    snprintf(arguments, sizeof arguments, "inspect '%s' --json", folder);
+    struct outcome o = run(dir, arguments);
+    report("inspect config.json", &o);
+    json_t *json = json_loads(o.output, 0, NULL);
+    const json_t *rows = json_object_get(json_object_get(json, "as_package"), "levels");
+    CU_ASSERT(n_rows >= 6 && json_array_size(rows) == n_rows);
+    for (size_t i = 0; i < n_rows; i++) {
+        const double stated = (double)number(json_array_get(exact, i), NULL, "bytes");
+        const double estimated = (double)number(json_array_get(rows, i), NULL, "bytes");
+        CU_ASSERT(estimated < stated && stated - estimated < stated / MAX_SPARE);
+    }
+    json_decref(json);
+    free(o.output);
+}
+
 static void check_inspect(const struct release *r, const char *dir)
 {
     char arguments[FIXTURE_PATH + 64];
@@ -84,8 +108,9 @@ static void check_inspect(const struct release *r, const char *dir)
     expect("bytes of cache", number(json, "parameters", "kv_bytes_per_token"), r->cache_bytes);
     CU_ASSERT(json_is_true(json_object_get(json, "runs")));
     CU_ASSERT(number(json, NULL, "file_bytes") > r->tensor_bytes);
-    json_decref(json);
     free(o.output);
+    check_estimate(dir, json_object_get(json_object_get(json, "as_package"), "levels"));
+    json_decref(json);
 }
 
 /* A lossless package: the tensors' bytes, the headers and hashes, and nothing else. */
