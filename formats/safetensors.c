@@ -409,7 +409,9 @@ static enum moeq_status parse_text(struct moeq_safetensors *st, struct moeq_erro
 {
     struct parser p = {.st = st, .scan = {.text = st->text}, .err = err};
     enum moeq_status status = parse_header(&p);
-    if (!status && !(st->tensors = moeq_calloc(p.n_entries, sizeof *st->tensors, err)))
+    if (!status && !st->shapes) /* no shape is NULL, though none may have a dimension */
+        st->shapes = moeq_calloc(1, sizeof *st->shapes, err);
+    if (!status && (!st->shapes || !(st->tensors = moeq_calloc(p.n_entries, sizeof *st->tensors, err))))
         status = MOEQ_OVER_MEMORY;
     for (size_t i = 0; !status && i < p.n_entries; i++) {
         status = check_entry(&p, &p.entries[i]);
