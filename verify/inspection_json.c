@@ -130,6 +130,7 @@ static void add_tensors(json_t **json, const struct moeq_inspection *in)
     moeq_json_set(json, "weights", share_json(&in->all));
     moeq_json_set(json, "formats", formats);
     moeq_json_set(json, "roles", roles);
+    moeq_json_set(json, "converts", json_boolean(!in->outlook.cannot_convert.status));
     moeq_json_set(json, "runs", json_boolean(!in->cannot_run.status));
     if (in->cannot_run.status)
         moeq_json_set(json, "why_not", json_string(moeq_error_format(&in->cannot_run, line, sizeof line)));

@@ -25,8 +25,10 @@ static void print_model(FILE *out, const struct moeq_config *c)
     moeq_print_text(out, moeq_family_name(c), 0);
     fprintf(out, " (model type ");
     moeq_print_text(out, c->model_type, 0);
-    fprintf(out, ")\nlayers         %u: %u dense, %u with experts; %u for further tokens (MTP)\n",
-            c->n_layers, c->n_layers - n_moe, n_moe, c->n_mtp_layers);
+    fprintf(out, ")\nlayers         %u: %u dense, %u with experts", c->n_layers, c->n_layers - n_moe, n_moe);
+    if (c->n_mtp_layers)
+        fprintf(out, "; %u more for further tokens (MTP)", c->n_mtp_layers);
+    fprintf(out, "\n");
     fprintf(out, "widths         hidden %u, dense %u, expert %u; vocabulary %u\n", c->hidden, c->dense_width,
             c->expert_width, c->vocabulary);
     fprintf(out, "attention      MLA, %u heads: %u + %u rotary, value %u; latents q ", c->n_heads, c->qk_nope,
@@ -155,12 +157,19 @@ static void print_outlook(FILE *out, const struct moeq_outlook *o)
 static void print_abilities(FILE *out, const struct moeq_inspection *in)
 {
     char line[1600];
-    if (in->cannot_run.status)
-        fprintf(out, "moeq can       convert and verify it, not run it: %s\n",
+    const bool converts = !in->outlook.cannot_convert.status, runs = !in->cannot_run.status;
+    if (converts || runs)
+        fprintf(out, "moeq can       %s it%s\n",
+                !runs       ? "convert and verify"
+                : !converts ? "evaluate"
+                            : "convert, verify and evaluate",
+                runs && in->config->index_top_k ? " (in windows up to the keys that the indexer keeps)" : "");
+    if (!converts)
+        fprintf(out, "moeq cannot    convert it: %s\n",
+                moeq_error_format(&in->outlook.cannot_convert, line, sizeof line));
+    if (!runs)
+        fprintf(out, "moeq cannot    evaluate it: %s\n",
                 moeq_error_format(&in->cannot_run, line, sizeof line));
-    else
-        fprintf(out, "moeq can       convert, verify and evaluate it%s\n",
-                in->config->index_top_k ? " (windows up to the indexer's keys)" : "");
 }
 
 void moeq_inspection_print(FILE *out, const struct moeq_inspection *inspection)

@@ -89,9 +89,10 @@ enum moeq_status moeq_outlook_of_source(struct moeq_outlook *outlook, const stru
 {
     struct plan base;
     *outlook = (struct moeq_outlook){.exact = true, .n_jobs = n_jobs};
-    enum moeq_status status = plan_make(&base, source, NULL, err);
-    if (!status)
-        status = add_row(outlook, &base, &base, NULL, runs, err);
+    enum moeq_status status = plan_make(&base, source, NULL, &outlook->cannot_convert);
+    if (status)
+        return status == MOEQ_OVER_MEMORY ? moeq_fail_alloc(err, 0) : MOEQ_OK;
+    status = add_row(outlook, &base, &base, NULL, runs, err);
     for (size_t i = 1; !status && i < MOEQ_OUTLOOK_LEVELS; i++) {
         struct moeq_error problem = {0};
         struct plan p;

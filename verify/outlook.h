@@ -19,6 +19,7 @@ struct moeq_outlook {
         uint64_t eval_bytes; /* of evaluating the package on 64 windows of 256 tokens; 0: it cannot be run */
     } rows[MOEQ_OUTLOOK_LEVELS];
     size_t n;
+    struct moeq_error cannot_convert; /* status MOEQ_OK: it can be; otherwise there are no rows */
     bool exact;
     unsigned n_jobs; /* threads that memory is counted for */
 };
