@@ -4,6 +4,10 @@
 
 #include <stdlib.h>
 
+/* Lines that a tensor is compared with, the last ones: a model has some dozens, a hostile file as many as it
+ * has tensors. */
+#define MAX_COMPARED 1000
+
 /* Tensors that share a line. */
 struct line {
     const struct moeq_plan_item *first;
@@ -14,9 +18,8 @@ struct line {
 
 static bool same_line(const struct moeq_plan_item *a, const struct moeq_plan_item *b)
 {
-    return a->weight->id.part == b->weight->id.part && a->weight->id.part != MOEQ_PART_OTHER &&
-           a->weight->rows == b->weight->rows && a->weight->cols == b->weight->cols &&
-           moeq_format_equal(a->weight->format, b->weight->format) &&
+    return a->weight->id.part == b->weight->id.part && a->weight->rows == b->weight->rows &&
+           a->weight->cols == b->weight->cols && moeq_format_equal(a->weight->format, b->weight->format) &&
            moeq_format_equal(a->format, b->format) && strcmp(a->reason, b->reason) == 0;
 }
 
@@ -89,7 +92,8 @@ enum moeq_status moeq_summary_print(FILE *out, const struct moeq_plan *plan, str
     if (!lines)
         return MOEQ_OVER_MEMORY;
     for (size_t i = 0; i < plan->n_items; i++) {
-        size_t l = 0;
+        const bool alone = plan->items[i].weight->id.part == MOEQ_PART_OTHER;
+        size_t l = alone ? n : n > MAX_COMPARED ? n - MAX_COMPARED : 0;
         while (l < n && !same_line(lines[l].first, &plan->items[i]))
             l++;
         add_item(&lines[l], &plan->items[i]);
