@@ -12,8 +12,18 @@
 #define ALIGN      8
 #define SCALE_AWAY 7 /* every so many-th scale lies in the next shard */
 
-/* MLA of all releases so far. */
-enum { KV_RANK = 512, QK_NOPE = 128, QK_ROPE = 64, V_WIDTH = 128, INDEX_WIDTH = 128 };
+/* The same in all releases; a head is 128 wide where a release does not say otherwise. */
+enum { KV_RANK = 512, QK_ROPE = 64, INDEX_WIDTH = 128, HEAD_WIDTH = 128 };
+
+static uint32_t nope_of(const struct release *r)
+{
+    return r->nope ? r->nope : HEAD_WIDTH;
+}
+
+static uint32_t value_of(const struct release *r)
+{
+    return r->value ? r->value : HEAD_WIDTH;
+}
 
 /* A text that grows. */
 struct text {
@@ -175,16 +185,17 @@ static void set_dims(struct writing *w)
         [D_SHARED] = r->shared * r->expert_width,
         [D_EXPERTS] = r->experts,
         [D_Q_RANK] = r->q_rank,
-        [D_Q_ROWS] = r->heads * (QK_NOPE + QK_ROPE),
+        [D_Q_ROWS] = r->heads * (nope_of(r) + QK_ROPE),
         [D_KV_RANK] = KV_RANK,
         [D_KV_A_ROWS] = KV_RANK + QK_ROPE,
-        [D_KV_B_ROWS] = r->heads * (QK_NOPE + V_WIDTH),
-        [D_VALUES] = r->heads * V_WIDTH,
+        [D_KV_B_ROWS] = r->heads * (nope_of(r) + value_of(r)),
+        [D_VALUES] = r->heads * value_of(r),
         [D_INDEX_ROWS] = r->index_heads * INDEX_WIDTH,
         [D_INDEX_HEADS] = r->index_heads,
         [D_INDEX_WIDTH] = INDEX_WIDTH,
         [D_STRAY] = r->stray,
         [D_BIAS] = r->router_bias,
+        [D_COPIES] = !r->mtp_shares,
     };
     memcpy(w->dims, dims, sizeof dims);
 }
@@ -233,8 +244,8 @@ static bool write_config(const struct release *r, const char *dir)
         r->mtp_layers, r->hidden);
     add(&t, "\"num_attention_heads\":%u,\"num_key_value_heads\":%u,", r->heads, r->heads);
     add(&t, r->q_rank ? "\"q_lora_rank\":%u," : "\"q_lora_rank\":null,", r->q_rank);
-    add(&t, "\"kv_lora_rank\":%d,\"qk_nope_head_dim\":%d,\"qk_rope_head_dim\":%d,\"v_head_dim\":%d,", KV_RANK,
-        QK_NOPE, QK_ROPE, V_WIDTH);
+    add(&t, "\"kv_lora_rank\":%d,\"qk_nope_head_dim\":%u,\"qk_rope_head_dim\":%d,\"v_head_dim\":%u,", KV_RANK,
+        nope_of(r), QK_ROPE, value_of(r));
     add(&t, "\"n_routed_experts\":%u,\"n_shared_experts\":%u,\"num_experts_per_tok\":%u,", r->experts,
         r->shared, r->top_k);
     add(&t, "\"moe_intermediate_size\":%u,\"intermediate_size\":%u,\"first_k_dense_replace\":%u,",

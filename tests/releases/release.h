@@ -28,8 +28,9 @@ enum dim {
     D_INDEX_ROWS,
     D_INDEX_HEADS,
     D_INDEX_WIDTH,
-    D_STRAY, /* of Kimi-K2's rotary_emb.inv_freq: 56 */
-    D_BIAS,  /* a condition only: the router has a correction bias */
+    D_STRAY,  /* of Kimi-K2's rotary_emb.inv_freq: 56 */
+    D_BIAS,   /* a condition only: the router has a correction bias */
+    D_COPIES, /* likewise: an MTP layer has its own copies of embedding and head */
     N_DIMS
 };
 
@@ -62,12 +63,14 @@ struct release {
     uint32_t layers, mtp_layers, hidden, heads, q_rank, experts, shared, top_k;
     uint32_t expert_width, dense_width, first_dense, groups, top_groups, vocabulary;
     uint32_t index_heads, stray;
-    bool router_bias;
+    uint32_t nope, value;         /* widths of a head; 0: 128 */
+    bool router_bias, mtp_shares; /* the latter: an MTP layer uses the main embedding and head */
+    bool later;                   /* an architecture that moeq may not know yet: then it must say so */
     enum storage stored[N_KINDS];
     const char *rules; /* the rest of config.json: router, RoPE, quantization */
     const char *shard; /* file name, from number and count */
     uint32_t shards;
-    /* What the reference states. */
+    /* What the reference states; 0 where it does not. */
     uint64_t total, active, mtp, tensors_in_files, tensor_bytes, cache_bytes;
 };
 

@@ -3,7 +3,7 @@
  * of tensors where its names differ. */
 #include "release.h"
 
-/* Hugging Face naming: V2, V3, R1, V3.2, Moonlight, Kimi-K2. */
+/* Hugging Face naming: V2, V3, R1, V3.2, Moonlight, Kimi-K2, GLM-4.7-Flash, GLM-5. */
 static const struct tensor_row deepseek[] = {
     {IN_MODEL, "model.embed_tokens.weight", PLAIN, D_VOCABULARY, D_HIDDEN, 0, 0},
     {IN_MODEL, "model.norm.weight", NORM, D_HIDDEN, 0, 0, 0},
@@ -39,8 +39,8 @@ static const struct tensor_row deepseek[] = {
     {IN_MTP, "hnorm.weight", NORM, D_HIDDEN, 0, 0, 0},
     {IN_MTP, "eh_proj.weight", PLAIN, D_HIDDEN, D_TWICE_HIDDEN, 0, 0},
     {IN_MTP, "shared_head.norm.weight", NORM, D_HIDDEN, 0, 0, 0},
-    {IN_MTP, "shared_head.head.weight", PLAIN, D_VOCABULARY, D_HIDDEN, 0, 0},
-    {IN_MTP, "embed_tokens.weight", PLAIN, D_VOCABULARY, D_HIDDEN, 0, 0},
+    {IN_MTP, "shared_head.head.weight", PLAIN, D_VOCABULARY, D_HIDDEN, D_COPIES, 0},
+    {IN_MTP, "embed_tokens.weight", PLAIN, D_VOCABULARY, D_HIDDEN, D_COPIES, 0},
     {IN_MODEL, NULL, PLAIN, 0, 0, 0, 0},
 };
 
@@ -58,6 +58,11 @@ static const struct tensor_row deepseek[] = {
     NOAUX(2.5)                                                                                               \
     "\"rope_theta\":10000,\"rms_norm_eps\":1e-6,\"max_position_embeddings\":163840,\"bos_token_id\":0,"      \
     "\"eos_token_id\":1," YARN(40, 32, 1.0, 1.0) FP8_BLOCKS(more)
+
+#define GLM_RULES(scale)                                                                                     \
+    "\"topk_method\":\"noaux_tc\",\"norm_topk_prob\":true,\"routed_scaling_factor\":" #scale                 \
+    ",\"rope_parameters\":{\"rope_theta\":1000000,\"rope_type\":\"default\"},\"rms_norm_eps\":1e-5,"         \
+    "\"max_position_embeddings\":202752,\"eos_token_id\":[154820,154827,154829],\"pad_token_id\":154820"
 
 #define ALL_BF16                                                                                             \
     {                                                                                                        \
@@ -248,5 +253,72 @@ const struct release releases[] = {
      .tensors_in_files = 139644,
      .tensor_bytes = 1029173256720,
      .cache_bytes = 70272},
+    {.name = "GLM-4.7-Flash",
+     .architecture = "Glm4MoeLiteForCausalLM",
+     .model_type = "glm4_moe_lite",
+     .tensors = deepseek,
+     .later = true,
+     .layers = 47,
+     .mtp_layers = 1,
+     .hidden = 2048,
+     .heads = 20,
+     .q_rank = 768,
+     .nope = 192,
+     .value = 256,
+     .experts = 64,
+     .shared = 1,
+     .top_k = 4,
+     .expert_width = 1536,
+     .dense_width = 10240,
+     .first_dense = 1,
+     .groups = 1,
+     .top_groups = 1,
+     .vocabulary = 154880,
+     .router_bias = true,
+     .stored = ALL_BF16,
+     .rules = GLM_RULES(1.8),
+     .shard = "model-%05u-of-%05u.safetensors",
+     .shards = 48,
+     .total = 29943393920,
+     .active = 3896766080,
+     .mtp = 643706176,
+     .tensors_in_files = 9703,    /* 3 + 48 * 9 + 3 + 47 * (2 + 65 * 3) + 6 */
+     .tensor_bytes = 62442983168, /* 2 * 31221488576, and 2 more for each of 47 * 64 biases */
+     .cache_bytes = 54144},
+    {.name = "GLM-5.1",
+     .architecture = "GlmMoeDsaForCausalLM",
+     .model_type = "glm_moe_dsa",
+     .tensors = deepseek,
+     .later = true,
+     .layers = 78,
+     .mtp_layers = 1,
+     .mtp_shares = true,
+     .hidden = 6144,
+     .heads = 64,
+     .q_rank = 2048,
+     .nope = 192,
+     .value = 256,
+     .experts = 256,
+     .shared = 1,
+     .top_k = 8,
+     .expert_width = 2048,
+     .dense_width = 12288,
+     .first_dense = 3,
+     .groups = 1,
+     .top_groups = 1,
+     .vocabulary = 154880,
+     .router_bias = true,
+     .index_heads = 32,
+     .stored = ALL_BF16,
+     .rules = GLM_RULES(2.5) ",\"scoring_func\":\"sigmoid\",\"index_n_heads\":32,\"index_head_dim\":128,"
+                             "\"index_topk\":2048,\"indexer_rope_interleave\":true",
+     .shard = "model-%05u-of-%05u.safetensors",
+     .shards = 282,
+     .total = 743911218432,
+     .active = 41784728832,
+     .mtp = 9952920576,
+     .tensors_in_files = 59870, /* 3 + 79 * (9 + 5) + 3 * 3 + 76 * (2 + 257 * 3) + 4 */
+     .tensor_bytes = 1507728316928,
+     .cache_bytes = 89856},
     {.name = NULL},
 };

@@ -8,12 +8,15 @@
 #include "../fuzz/fixture.h"
 #include "release.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <sys/wait.h>
 #include <time.h>
 
-#define MAX_MEMORY (300ull << 20) /* of inspecting or planning a release, R1 above all */
-#define MAX_SPARE  1000           /* a lossless package is at most so much smaller part larger */
+#define MAX_MEMORY  (300ull << 20) /* of inspecting or planning a release, R1 above all */
+#define UNSUPPORTED 4              /* exit code */
+#define MAX_SPARE   1000           /* a lossless package is at most so much smaller part larger */
 
 static const char *moeq, *peak;
 static bool is_sanitized;
@@ -90,11 +93,17 @@ static void check_estimate(const char *dir, const json_t *exact)
     free(o.output);
 }
 
-static void check_inspect(const struct release *r, const char *dir)
+/* False where the architecture is one that moeq does not know yet, and it says so. */
+static bool check_inspect(const struct release *r, const char *dir)
 {
     char arguments[FIXTURE_PATH + 64];
     snprintf(arguments, sizeof arguments, "inspect '%s/release' --json", dir);
     struct outcome o = run(dir, arguments);
+    if (r->later && WIFEXITED(o.status) && WEXITSTATUS(o.status) == UNSUPPORTED) {
+        printf("\n    not supported yet");
+        free(o.output);
+        return false;
+    }
     report("inspect", &o);
     json_t *json = json_loads(o.output, 0, NULL);
     CU_ASSERT_PTR_NOT_NULL_FATAL(json);
@@ -111,6 +120,7 @@ static void check_inspect(const struct release *r, const char *dir)
     free(o.output);
     check_estimate(dir, json_object_get(json_object_get(json, "as_package"), "levels"));
     json_decref(json);
+    return true;
 }
 
 /* A lossless package: the tensors' bytes, the headers and hashes, and nothing else. */
@@ -132,6 +142,32 @@ static void check_dry_run(const struct release *r, const char *dir)
     free(o.output);
 }
 
+/* The generated set itself: what its index promises, and what its files hold. */
+static void check_sums(const struct release *r, const char *folder)
+{
+    size_t n;
+    uint64_t n_bytes = 0;
+    char *text = fixture_read(folder, "model.safetensors.index.json", &n);
+    json_t *index = json_loads(text, 0, NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(index);
+    expect("bytes of the index", number(index, "metadata", "total_size"), r->tensor_bytes);
+    expect("tensors of the index", json_object_size(json_object_get(index, "weight_map")),
+           r->tensors_in_files);
+    json_decref(index);
+    free(text);
+    DIR *files = opendir(folder);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(files);
+    for (struct dirent *entry; (entry = readdir(files));) {
+        char path[FIXTURE_PATH];
+        struct stat info;
+        if (strstr(entry->d_name, ".safetensors") && !strstr(entry->d_name, ".json") &&
+            stat(fixture_path(path, folder, entry->d_name), &info) == 0)
+            n_bytes += (uint64_t)info.st_size;
+    }
+    closedir(files);
+    CU_ASSERT(n_bytes > r->tensor_bytes && n_bytes - r->tensor_bytes < r->tensor_bytes / MAX_SPARE);
+}
+
 static void check_release(const struct release *r)
 {
     char dir[FIXTURE_PATH], folder[FIXTURE_PATH];
@@ -140,8 +176,9 @@ static void check_release(const struct release *r)
     fixture_need(mkdir(folder, 0755) == 0, folder);
     fixture_need(release_write(r, folder), r->name);
     printf("\n  %s", r->name);
-    check_inspect(r, dir);
-    check_dry_run(r, dir);
+    check_sums(r, folder);
+    if (check_inspect(r, dir))
+        check_dry_run(r, dir);
     fixture_remove(dir);
 }
 
