@@ -30,12 +30,13 @@ size_t moeq_anatomy_outside(const struct moeq_config *c, struct moeq_kind kinds[
     return KEEP(rows, kinds, 0);
 }
 
-static size_t add_attention(const struct moeq_config *c, struct moeq_kind kinds[MOEQ_MAX_KINDS], size_t n)
+static size_t add_attention(const struct moeq_config *c, bool indexer, struct moeq_kind kinds[MOEQ_MAX_KINDS],
+                            size_t n)
 {
     const uint64_t q_rows = (uint64_t)c->n_heads * (c->qk_nope + c->qk_rope);
     const uint64_t kv_rows = (uint64_t)c->n_heads * (c->qk_nope + c->v_width);
     const uint64_t v_cols = (uint64_t)c->n_heads * c->v_width;
-    const bool low_rank = c->q_rank > 0, indexer = c->index_heads > 0;
+    const bool low_rank = c->q_rank > 0;
     const struct row rows[] = {
         {true, {MOEQ_PART_ATTENTION_NORM, 1, c->hidden, false}},
         {!low_rank, {MOEQ_PART_Q, q_rows, c->hidden, false}},
@@ -75,23 +76,24 @@ static size_t add_ffn(const struct moeq_config *c, bool moe, struct moeq_kind ki
     return KEEP(rows, kinds, n);
 }
 
-/* Embedding and head of an MTP layer are copies of the main ones. */
+/* Embedding and head of an MTP layer are copies of the main ones, where it has them. */
 static size_t add_mtp(const struct moeq_config *c, bool mtp, struct moeq_kind kinds[MOEQ_MAX_KINDS], size_t n)
 {
+    const bool copies = mtp && c->mtp_copies;
     const struct row rows[] = {
         {mtp, {MOEQ_PART_MTP_EMBED_NORM, 1, c->hidden, false}},
         {mtp, {MOEQ_PART_MTP_HIDDEN_NORM, 1, c->hidden, false}},
         {mtp, {MOEQ_PART_MTP_PROJECTION, c->hidden, 2 * (uint64_t)c->hidden, false}},
         {mtp, {MOEQ_PART_MTP_HEAD_NORM, 1, c->hidden, false}},
-        {mtp, {MOEQ_PART_MTP_HEAD, c->vocabulary, c->hidden, false}},
-        {mtp, {MOEQ_PART_MTP_EMBED, c->vocabulary, c->hidden, false}},
+        {copies, {MOEQ_PART_MTP_HEAD, c->vocabulary, c->hidden, false}},
+        {copies, {MOEQ_PART_MTP_EMBED, c->vocabulary, c->hidden, false}},
     };
     return KEEP(rows, kinds, n);
 }
 
 size_t moeq_anatomy_layer(const struct moeq_config *c, uint32_t layer, struct moeq_kind kinds[MOEQ_MAX_KINDS])
 {
-    size_t n = add_attention(c, kinds, 0);
+    size_t n = add_attention(c, moeq_config_layer_has_indexer(c, layer), kinds, 0);
     n = add_ffn(c, moeq_config_layer_is_moe(c, layer), kinds, n);
     return add_mtp(c, layer >= c->n_layers, kinds, n);
 }

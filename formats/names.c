@@ -50,7 +50,10 @@ static const struct {
     [MOEQ_PART_MTP_HEAD_NORM] = {"shared_head.norm.weight", true, false, MOEQ_ROLE_NORM, false},
     [MOEQ_PART_MTP_HEAD] = {"shared_head.head.weight", true, false, MOEQ_ROLE_HEAD, true},
     [MOEQ_PART_MTP_EMBED] = {"embed_tokens.weight", true, false, MOEQ_ROLE_EMBED, true},
+    [MOEQ_PART_FUSED_GATE_UP] = {"mlp.experts.gate_up_proj", true, false, MOEQ_ROLE_EXPERTS, true},
+    [MOEQ_PART_FUSED_DOWN] = {"mlp.experts.down_proj", true, false, MOEQ_ROLE_EXPERTS, true},
     [MOEQ_PART_INV_FREQ] = {"self_attn.rotary_emb.inv_freq", true, false, MOEQ_ROLE_OTHER, false},
+    [MOEQ_PART_VISION] = {"vision_tower.", false, false, MOEQ_ROLE_VISION, false},
     [MOEQ_PART_OTHER] = {"", false, false, MOEQ_ROLE_OTHER, false},
 };
 
@@ -58,7 +61,7 @@ static const char *const role_names[MOEQ_N_ROLES] = {
     [MOEQ_ROLE_EXPERTS] = "experts", [MOEQ_ROLE_SHARED] = "shared", [MOEQ_ROLE_DENSE] = "dense",
     [MOEQ_ROLE_ATTENTION] = "attn",  [MOEQ_ROLE_EMBED] = "embed",   [MOEQ_ROLE_HEAD] = "head",
     [MOEQ_ROLE_MTP] = "mtp",         [MOEQ_ROLE_ROUTER] = "router", [MOEQ_ROLE_NORM] = "norm",
-    [MOEQ_ROLE_INDEXER] = "indexer", [MOEQ_ROLE_OTHER] = "other",
+    [MOEQ_ROLE_INDEXER] = "indexer", [MOEQ_ROLE_VISION] = "vision", [MOEQ_ROLE_OTHER] = "other",
 };
 
 /* Reads "123." at *p, as these files write it: no sign, no leading zero, below 10^6. Returns -1 otherwise. */
@@ -74,24 +77,47 @@ static int take_index(const char **p)
     return value;
 }
 
+static bool starts_with(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+const char *moeq_name_in_text(const char *tensor)
+{
+    return starts_with(tensor, MOEQ_TEXT_PREFIX) ? tensor + strlen(MOEQ_TEXT_PREFIX) : tensor;
+}
+
+static bool is_vision(const char *tensor)
+{
+    static const char *const prefixes[] = {"vision_tower.", "mm_projector.", "multi_modal_projector."};
+    bool found = false;
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+        found = found || starts_with(tensor, prefixes[i]);
+    return found;
+}
+
 struct moeq_name moeq_name_parse(const char *tensor)
 {
     struct moeq_name name = {MOEQ_PART_OTHER, -1, -1};
-    const char *tail = tensor;
     int expert = -1;
-    if (strncmp(tensor, LAYER_PREFIX, strlen(LAYER_PREFIX)) == 0) {
+    if (is_vision(tensor)) {
+        name.part = MOEQ_PART_VISION;
+        return name;
+    }
+    tensor = moeq_name_in_text(tensor);
+    const char *tail = tensor;
+    if (starts_with(tensor, LAYER_PREFIX)) {
         tail = tensor + strlen(LAYER_PREFIX);
         name.layer = take_index(&tail);
         if (name.layer < 0)
             return name;
-        if (strncmp(tail, EXPERT_MARK, strlen(EXPERT_MARK)) == 0) {
-            tail += strlen(EXPERT_MARK);
-            expert = take_index(&tail);
-            if (expert < 0)
-                return name;
+        if (starts_with(tail, EXPERT_MARK)) {
+            const char *after = tail + strlen(EXPERT_MARK);
+            expert = take_index(&after);
+            tail = expert >= 0 ? after : tail;
         }
     }
-    for (int i = 0; i < MOEQ_PART_OTHER; i++)
+    for (int i = 0; i < MOEQ_PART_VISION; i++)
         if (parts[i].in_layer == (name.layer >= 0) && parts[i].of_expert == (expert >= 0) &&
             strcmp(tail, parts[i].tail) == 0) {
             name.part = (enum moeq_part)i;

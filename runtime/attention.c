@@ -35,12 +35,12 @@ static enum moeq_status load_matrices(struct attention *a, int layer, struct moe
     const struct moeq_weight *weights[5];
     struct moeq_matrix loaded[5];
     size_t n = 0;
-    weights[n++] = moeq_model_weight(s, low_rank ? MOEQ_PART_Q_A : MOEQ_PART_Q, layer, -1);
+    weights[n++] = moeq_source_part(s, low_rank ? MOEQ_PART_Q_A : MOEQ_PART_Q, layer, -1);
     if (low_rank)
-        weights[n++] = moeq_model_weight(s, MOEQ_PART_Q_B, layer, -1);
-    weights[n++] = moeq_model_weight(s, MOEQ_PART_KV_A, layer, -1);
-    weights[n++] = moeq_model_weight(s, MOEQ_PART_KV_B, layer, -1);
-    weights[n++] = moeq_model_weight(s, MOEQ_PART_O, layer, -1);
+        weights[n++] = moeq_source_part(s, MOEQ_PART_Q_B, layer, -1);
+    weights[n++] = moeq_source_part(s, MOEQ_PART_KV_A, layer, -1);
+    weights[n++] = moeq_source_part(s, MOEQ_PART_KV_B, layer, -1);
+    weights[n++] = moeq_source_part(s, MOEQ_PART_O, layer, -1);
     enum moeq_status status = moeq_source_load(s, weights, n, &a->run->packed, loaded, err);
     if (status)
         return status;

@@ -86,7 +86,7 @@ void moeq_sweep_free(struct moeq_sweep *sweep)
 static enum moeq_status embed(struct moeq_run *run, const int32_t *tokens, struct moeq_error *err)
 {
     struct moeq_matrix table;
-    const struct moeq_weight *weight = moeq_model_weight(run->source, MOEQ_PART_EMBED, -1, -1);
+    const struct moeq_weight *weight = moeq_source_part(run->source, MOEQ_PART_EMBED, -1, -1);
     enum moeq_status status = moeq_source_load(run->source, &weight, 1, &run->packed, &table, err);
     for (uint64_t t = 0; !status && t < run->n_tokens; t++) {
         if (tokens[t] < 0 || (uint64_t)tokens[t] >= table.rows)
@@ -149,7 +149,7 @@ enum moeq_status moeq_sweep_logits(struct moeq_sweep *sweep, const uint64_t *pos
     const uint64_t width = run->config->hidden;
     enum moeq_status status = MOEQ_OK;
     if (!sweep->head.data) {
-        const struct moeq_weight *weight = moeq_model_weight(run->source, MOEQ_PART_HEAD, -1, -1);
+        const struct moeq_weight *weight = moeq_source_part(run->source, MOEQ_PART_HEAD, -1, -1);
         status = moeq_source_load(run->source, &weight, 1, &sweep->head_bytes, &sweep->head, err);
     }
     if (!status)
@@ -172,7 +172,7 @@ static uint64_t attention_bytes(const struct moeq_source *s, int layer)
     const struct moeq_weight *present[sizeof parts / sizeof *parts];
     size_t n = 0;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        if ((present[n] = moeq_model_weight(s, parts[i], layer, -1)))
+        if ((present[n] = moeq_source_part(s, parts[i], layer, -1)))
             n++;
     return moeq_source_load_bytes(s, present, n);
 }
@@ -181,7 +181,7 @@ static uint64_t mlp_bytes(const struct moeq_source *s, enum moeq_part gate, int 
 {
     const struct moeq_weight *w[3];
     for (int i = 0; i < 3; i++)
-        if (!(w[i] = moeq_model_weight(s, (enum moeq_part)((int)gate + i), layer, expert)))
+        if (!(w[i] = moeq_source_part(s, (enum moeq_part)((int)gate + i), layer, expert)))
             return 0;
     return moeq_source_load_bytes(s, w, 3);
 }
@@ -199,8 +199,8 @@ struct moeq_sweep_memory moeq_sweep_memory(const struct moeq_source *source, uin
     struct moeq_sweep_memory m = {.layer_float32 = moeq_model_layer_bytes(source)};
     m.hidden = 2 * n * c->hidden * sizeof(float);
     m.routing = 2 * n * c->top_k * (sizeof(int32_t) + sizeof(float));
-    const struct moeq_weight *embed_weight = moeq_model_weight(source, MOEQ_PART_EMBED, -1, -1);
-    const struct moeq_weight *head = moeq_model_weight(source, MOEQ_PART_HEAD, -1, -1);
+    const struct moeq_weight *embed_weight = moeq_source_part(source, MOEQ_PART_EMBED, -1, -1);
+    const struct moeq_weight *head = moeq_source_part(source, MOEQ_PART_HEAD, -1, -1);
     m.weights = largest(embed_weight ? embed_weight->n_padded : 0, head ? head->n_padded : 0);
     for (uint32_t layer = 0; layer < c->n_layers; layer++) {
         m.weights = largest(m.weights, attention_bytes(source, (int)layer));

@@ -4,8 +4,10 @@
 
 static uint64_t n_tensors(const struct moeq_config *c, const struct moeq_kind *kind)
 {
-    uint64_t scales = c->says_fp8 && moeq_part_fp8_in_releases(kind->part);
-    return (kind->each_expert ? c->n_experts : 1) * (1 + scales);
+    uint64_t beside = c->says_fp8 && moeq_part_fp8_in_releases(kind->part) ? 1 : 0; /* scales */
+    if (c->int4_group && moeq_part_role(kind->part) == MOEQ_ROLE_EXPERTS)
+        beside = 2; /* scales and shape */
+    return (kind->each_expert ? c->n_experts : 1) * (1 + beside);
 }
 
 static bool is_copy(enum moeq_part part)
@@ -51,6 +53,7 @@ struct moeq_census moeq_census_take(const struct moeq_config *config)
     census.kv_mla = (uint64_t)BF16_BYTES * c->n_layers * (c->kv_rank + c->qk_rope);
     census.kv_full =
         (uint64_t)BF16_BYTES * c->n_layers * c->n_heads * ((uint64_t)c->qk_nope + c->qk_rope + c->v_width);
-    census.kv_indexer = (uint64_t)BF16_BYTES * c->n_layers * c->index_width;
+    for (uint32_t layer = 0; layer < c->n_layers; layer++)
+        census.kv_indexer += moeq_config_layer_has_indexer(c, layer) ? BF16_BYTES * c->index_width : 0;
     return census;
 }

@@ -9,6 +9,10 @@
     "\"qk_rope_head_dim\":64,\"v_head_dim\":128,\"max_position_embeddings\":163840,\"bos_token_id\":0,"
 #define FP8                                                                                                  \
     "\"quantization_config\":{\"quant_method\":\"fp8\",\"fmt\":\"e4m3\",\"weight_block_size\":[128,128]},"
+#define INT4                                                                                                 \
+    "\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\","        \
+    "\"config_groups\":{\"group_0\":{\"weights\":{\"num_bits\":4,\"type\":\"int\",\"symmetric\":true,"       \
+    "\"strategy\":\"group\",\"group_size\":32}}}},"
 #define V3_SIZES                                                                                             \
     "\"num_hidden_layers\":61,\"hidden_size\":7168,\"intermediate_size\":18432,\"moe_intermediate_size\":"   \
     "2048,"                                                                                                  \
@@ -61,6 +65,39 @@ static const struct release {
      "group\":1,"
      "\"vocab_size\":163840,\"num_nextn_predict_layers\":0,\"routed_scaling_factor\":2.827}",
      1026408232448, 32861500928, 0, 139644, 70272},
+    {"Kimi-K2.5",
+     "{\"architectures\":[\"KimiK25ForConditionalGeneration\"],\"model_type\":\"kimi_k25\",\"text_config\":"
+     "{" COMMON V3_SIZES INT4 "\"model_type\":\"kimi_k2\","
+     "\"num_attention_heads\":64,\"n_routed_experts\":384,\"first_k_dense_replace\":1,\"n_group\":1,\"topk_"
+     "group\":1,"
+     "\"vocab_size\":163840,\"num_nextn_predict_layers\":0,\"routed_scaling_factor\":2.827}}",
+     1026408232448, 32861500928, 0, 0, 70272},
+    {"GLM-4.7-Flash",
+     "{\"architectures\":[\"Glm4MoeLiteForCausalLM\"],\"model_type\":\"glm4_moe_lite\",\"hidden_act\":"
+     "\"silu\","
+     "\"num_hidden_layers\":47,\"hidden_size\":2048,\"num_attention_heads\":20,\"q_lora_rank\":768,"
+     "\"kv_lora_rank\":512,\"qk_nope_head_dim\":192,\"qk_rope_head_dim\":64,\"v_head_dim\":256,"
+     "\"n_routed_experts\":64,\"n_shared_experts\":1,\"num_experts_per_tok\":4,\"moe_intermediate_size\":"
+     "1536,"
+     "\"intermediate_size\":10240,\"first_k_dense_replace\":1,\"n_group\":1,\"topk_group\":1,"
+     "\"vocab_size\":154880,\"num_nextn_predict_layers\":1,\"topk_method\":\"noaux_tc\",\"norm_topk_prob\":"
+     "true,"
+     "\"routed_scaling_factor\":1.8,\"rope_theta\":1000000,\"rope_scaling\":null,\"rms_norm_eps\":1e-5,"
+     "\"max_position_embeddings\":202752,\"eos_token_id\":[154820,154827,154829]}",
+     29943393920, 3896766080, 643706176, 0, 54144},
+    {"GLM-5.1",
+     "{\"architectures\":[\"GlmMoeDsaForCausalLM\"],\"model_type\":\"glm_moe_dsa\",\"hidden_act\":\"silu\","
+     "\"num_hidden_layers\":78,\"hidden_size\":6144,\"num_attention_heads\":64,\"q_lora_rank\":2048,"
+     "\"kv_lora_rank\":512,\"qk_nope_head_dim\":192,\"qk_rope_head_dim\":64,\"v_head_dim\":256,"
+     "\"n_routed_experts\":256,\"n_shared_experts\":1,\"num_experts_per_tok\":8,\"moe_intermediate_size\":"
+     "2048,"
+     "\"intermediate_size\":12288,\"first_k_dense_replace\":3,\"n_group\":1,\"topk_group\":1,"
+     "\"vocab_size\":154880,\"num_nextn_predict_layers\":1,\"topk_method\":\"noaux_tc\",\"norm_topk_prob\":"
+     "true,"
+     "\"routed_scaling_factor\":2.5,\"rope_parameters\":{\"rope_theta\":1000000,\"rope_type\":\"default\"},"
+     "\"index_n_heads\":32,\"index_head_dim\":128,\"index_topk\":2048,\"rms_norm_eps\":1e-5,"
+     "\"max_position_embeddings\":202752}",
+     743911218432, 41784728832, 9952920576, 0, 89856},
 };
 
 static void test_published_figures(void)
