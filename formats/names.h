@@ -50,7 +50,17 @@ enum moeq_part {
     MOEQ_PART_FUSED_DOWN,    /* [experts, hidden, width] */
     MOEQ_PART_INV_FREQ,      /* in some Kimi-K2 files, of the wrong length: carried, never used */
     MOEQ_PART_VISION,        /* of the part that sees: carried or left out, never used */
-    MOEQ_PART_OTHER,         /* not of this architecture */
+    MOEQ_PART_V4_EMBED,      /* of DeepSeek-V4, by role only: carried, never used */
+    MOEQ_PART_V4_HEAD,
+    MOEQ_PART_V4_NORM,
+    MOEQ_PART_V4_ATTENTION,
+    MOEQ_PART_V4_INDEXER,
+    MOEQ_PART_V4_ROUTER,
+    MOEQ_PART_V4_SHARED,
+    MOEQ_PART_V4_EXPERT,
+    MOEQ_PART_V4_STREAMS,
+    MOEQ_PART_V4_MTP,
+    MOEQ_PART_OTHER, /* not of this architecture */
     MOEQ_N_PARTS
 };
 
@@ -67,6 +77,7 @@ enum moeq_role {
     MOEQ_ROLE_NORM,    /* never quantized */
     MOEQ_ROLE_INDEXER, /* of sparse attention: never quantized */
     MOEQ_ROLE_VISION,  /* never quantized */
+    MOEQ_ROLE_STREAMS, /* what mixes several residual streams: never quantized */
     MOEQ_ROLE_OTHER,
     MOEQ_N_ROLES
 };

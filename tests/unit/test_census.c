@@ -121,9 +121,58 @@ static void test_published_figures(void)
     }
 }
 
+/* Half of V4's layers compress 4 tokens, the others 128; the first two differ. */
+static void v4_config(char *text, size_t capacity, const char *sizes, unsigned n_layers, unsigned first)
+{
+    int n = snprintf(text, capacity,
+                     "{\"architectures\":[\"DeepseekV4ForCausalLM\"],\"model_type\":\"deepseek_v4\",%s,"
+                     "\"num_hidden_layers\":%u,\"num_nextn_predict_layers\":1,\"num_experts_per_tok\":6,"
+                     "\"n_shared_experts\":1,\"num_hash_layers\":3,\"head_dim\":512,\"qk_rope_head_dim\":64,"
+                     "\"o_lora_rank\":1024,\"hc_mult\":4,\"index_n_heads\":64,\"index_head_dim\":128,"
+                     "\"index_topk\":512,\"vocab_size\":129280,\"max_position_embeddings\":1048576,"
+                     "\"rope_theta\":10000,\"compress_ratios\":[%u,%u",
+                     sizes, n_layers, first, first);
+    for (unsigned i = 2; i < n_layers; i++)
+        n += snprintf(text + n, capacity - (size_t)n, ",%u", i % 2 ? 128 : 4);
+    snprintf(text + n, capacity - (size_t)n, ",0]}");
+}
+
+/* The tensors of V4-Pro as stored; parameters as its authors round them. */
+static void test_v4(void)
+{
+    static const struct {
+        const char *sizes;
+        unsigned n_layers, first;
+        uint64_t n_tensors;
+        double total, active; /* in 10^9 */
+    } models[] = {{"\"hidden_size\":4096,\"num_attention_heads\":64,\"q_lora_rank\":1024,\"o_groups\":8,"
+                   "\"n_routed_experts\":256,\"moe_intermediate_size\":2048",
+                   43, 0, 0, 284, 13},
+                  {"\"hidden_size\":7168,\"num_attention_heads\":128,\"q_lora_rank\":1536,\"o_groups\":16,"
+                   "\"n_routed_experts\":384,\"moe_intermediate_size\":3072",
+                   61, 128, 145116, 1600, 49}};
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        char text[2048];
+        struct moeq_config config;
+        v4_config(text, sizeof text, models[i].sizes, models[i].n_layers, models[i].first);
+        CU_ASSERT_EQUAL_FATAL(moeq_config_parse(&config, text, strlen(text), NULL), MOEQ_OK);
+        struct moeq_census census = moeq_census_take(&config);
+        printf("\n    %llu, %llu active, %llu tensors, %llu bytes of cache", (unsigned long long)census.total,
+               (unsigned long long)census.active, (unsigned long long)census.n_tensors,
+               (unsigned long long)census.kv_mla);
+        if (models[i].n_tensors)
+            CU_ASSERT_EQUAL(census.n_tensors, models[i].n_tensors);
+        /* Authors count the head as active, not the embedding. */
+        const double active = (double)(census.active - census.embeddings / 2) / 1e9;
+        CU_ASSERT_DOUBLE_EQUAL((double)census.total / 1e9, models[i].total, 0.02 * models[i].total);
+        CU_ASSERT_DOUBLE_EQUAL(active, models[i].active, 0.03 * models[i].active);
+    }
+}
+
 int main(void)
 {
     const struct unit_test tests[] = {{"parameters, tensors and cache of releases", test_published_figures},
+                                      {"DeepSeek-V4", test_v4},
                                       {NULL, NULL}};
     return unit_main("census", tests);
 }

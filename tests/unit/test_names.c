@@ -79,6 +79,16 @@ static void test_released_names(void)
         {"model.layers.5.mlp.experts.down_proj", {MOEQ_PART_FUSED_DOWN, 5, -1}},
         {"model.layers.5.self_attn.rotary_emb.inv_freq", {MOEQ_PART_INV_FREQ, 5, -1}},
         {"vision_tower.encoder.blocks.0.mlp.fc0.weight", {MOEQ_PART_VISION, -1, -1}},
+        {"embed.weight", {MOEQ_PART_V4_EMBED, -1, -1}},
+        {"head.weight", {MOEQ_PART_V4_HEAD, -1, -1}},
+        {"layers.7.attn.q_norm.weight", {MOEQ_PART_V4_NORM, 7, -1}},
+        {"layers.7.attn.wq_a.scale", {MOEQ_PART_V4_ATTENTION, 7, -1}},
+        {"layers.7.attn.indexer.compressor.ape", {MOEQ_PART_V4_INDEXER, 7, -1}},
+        {"layers.2.ffn.gate.tid2eid", {MOEQ_PART_V4_ROUTER, 2, -1}},
+        {"layers.2.ffn.shared_experts.w2.weight", {MOEQ_PART_V4_SHARED, 2, -1}},
+        {"layers.42.ffn.experts.255.w3.scale", {MOEQ_PART_V4_EXPERT, 42, -1}},
+        {"layers.42.hc_ffn_base", {MOEQ_PART_V4_STREAMS, 42, -1}},
+        {"mtp.0.e_proj.weight", {MOEQ_PART_V4_MTP, -1, -1}},
     };
     CU_ASSERT_EQUAL(sizeof cases / sizeof *cases, MOEQ_PART_OTHER);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -194,7 +204,8 @@ static void test_routers_and_norms_keep_their_precision(void)
         enum moeq_part part = (enum moeq_part)i;
         enum moeq_role role = moeq_part_role(part);
         bool keeps = role == MOEQ_ROLE_ROUTER || role == MOEQ_ROLE_NORM || role == MOEQ_ROLE_INDEXER ||
-                     role == MOEQ_ROLE_OTHER || role == MOEQ_ROLE_VISION;
+                     role == MOEQ_ROLE_OTHER || role == MOEQ_ROLE_VISION ||
+                     (part >= MOEQ_PART_V4_EMBED && part <= MOEQ_PART_V4_MTP);
         CU_ASSERT_EQUAL(moeq_part_quantizable(part), !keeps);
     }
     CU_ASSERT_EQUAL(moeq_part_role(MOEQ_PART_ROUTER_BIAS), MOEQ_ROLE_ROUTER);
