@@ -265,6 +265,8 @@ static enum moeq_status decide_all(struct moeq_plan *plan, const struct moeq_pla
     size_t *used = moeq_calloc(request->n_rules, sizeof *used, err);
     enum moeq_status status = used ? MOEQ_OK : MOEQ_OVER_MEMORY;
     for (size_t i = 0; !status && i < plan->source->n_weights; i++) {
+        if (request->text_only && plan->source->weights[i].id.part == MOEQ_PART_VISION)
+            continue;
         struct moeq_plan_item *item = &plan->items[plan->n_items++];
         item->weight = &plan->source->weights[i];
         if (strcmp(item->weight->name, MOEQ_HASHES_TENSOR) == 0) {

@@ -212,8 +212,6 @@ static enum moeq_status add_plain(struct listing *l, size_t index, struct moeq_e
     w->name = tensor->name;
     w->id = moeq_name_parse(tensor->name);
     w->format = moeq_format_of_dtype(tensor->dtype);
-    if (!moeq_config_is_computed(&l->source->config))
-        w->format = (struct moeq_format){.level = &moeq_level_raw, .dtype = tensor->dtype};
     w->spans[0] = (struct moeq_span){index, 0, tensor->n_bytes, 0};
     w->n_spans = 1;
     return moeq_weight_set_shape(w, tensor->shape, tensor->n_dims, err);

@@ -10,6 +10,8 @@
 #include "level.h"
 #include "safetensors.h"
 
+#include <stdlib.h>
+
 struct miniature_yarn {
     double factor; /* 0: no YaRN */
     double beta_fast, beta_slow;
@@ -104,6 +106,9 @@ void miniature_free(struct miniature_model *model);
 /* Writes config.json and the shards into a folder that exists. */
 enum moeq_status miniature_write(const struct miniature_model *model, const char *dir,
                                  struct moeq_error *err);
+
+/* Writes a DeepSeek-V4, which is no row of the table as nothing computes it. */
+enum moeq_status miniature_write_v4(const char *dir, struct moeq_error *err);
 
 /* A weight's values [rows, cols]; the name is made as by printf. Ends the program where there is none. */
 const double *miniature_values(const struct miniature_model *model, const char *format, ...)
