@@ -256,16 +256,19 @@ static enum moeq_status rewrite_group_end(struct rewrite *r)
     return MOEQ_OK;
 }
 
-/* "{n,m}+" repeats twice in one engine and is possessive in the other; "{n}?" and "{,m}" differ as well. */
-static enum moeq_status rewrite_brace(struct rewrite *r)
+/* PCRE2's compiled code jumps from a failed repeat to the next place of the literal that follows, without
+ * counting what it jumps over; an empty group between them keeps it from that. A short class may become a
+ * literal. */
+static void part_from_literal(struct rewrite *r)
 {
-    size_t n = strspn(r->in, "{0123456789,}");
-    if (r->in[1] == ',' || (r->in[n - 1] == '}' && strchr("+?", r->in[n] ? r->in[n] : 'x')))
-        return unsupported(r, (int)n + 1);
-    if (r->look_depth && n > 1 && r->in[n - 1] == '}' && r->in[n - 2] == ',')
-        return unsupported(r, (int)n);
-    copy(r, 1);
-    return MOEQ_OK;
+    const char *next = r->in;
+    bool is_literal = *next && !strchr("|)(*+?{^$.[\\", *next);
+    if (*next == '\\')
+        is_literal = next[1] && !strchr("pPsSdD", next[1]);
+    if (*next == '[')
+        is_literal = operand_end(next + 1) - next <= 5;
+    if (is_literal)
+        put(r, "(?:)");
 }
 
 /* Whether the rest of an alternative can match nothing: only characters, escapes and classes, each with "*"
@@ -299,7 +302,23 @@ static enum moeq_status rewrite_repeat(struct rewrite *r)
     bool possessive = r->in[1] == '+';
     if (r->look_depth || (possessive && (r->depth || !rest_is_optional(r->in + 2))))
         return unsupported(r, possessive ? 2 : 1);
-    copy(r, possessive ? 2 : 1);
+    copy(r, r->in[1] == '+' || r->in[1] == '?' ? 2 : 1);
+    part_from_literal(r);
+    return MOEQ_OK;
+}
+
+/* "{n,m}+" repeats twice in one engine and is possessive in the other; "{n}?" and "{,m}" differ as well. */
+static enum moeq_status rewrite_brace(struct rewrite *r)
+{
+    size_t n = strspn(r->in, "{0123456789,}");
+    if (r->in[1] == ',' || (r->in[n - 1] == '}' && strchr("+?", r->in[n] ? r->in[n] : 'x')))
+        return unsupported(r, (int)n + 1);
+    if (r->look_depth && n > 1 && r->in[n - 1] == '}' && r->in[n - 2] == ',')
+        return unsupported(r, (int)n);
+    bool is_repeat = n > 2 && r->in[n - 1] == '}';
+    copy(r, is_repeat ? n : 1);
+    if (is_repeat)
+        part_from_literal(r);
     return MOEQ_OK;
 }
 
