@@ -47,8 +47,8 @@ void moeq_tokenizer_close(struct moeq_tokenizer *tokenizer); /* NULL allowed */
 
 /* Appends the ids of n bytes of UTF-8 text; on failure *out is as before. No BOS is added. Text that is not
  * UTF-8 is MOEQ_DAMAGED with the offset; so is a byte for which the vocabulary has no symbol, with the offset
- * of its word. A pattern that backtracks without end on the text is MOEQ_UNSUPPORTED. With the patterns of
- * released tokenizers time is linear for ordinary text and n log n at worst (one word of a megabyte). */
+ * of its word. A pattern that backtracks more than the text's length justifies is MOEQ_UNSUPPORTED. Time
+ * is linear for ordinary text and n log n at worst (one word of a megabyte). */
 enum moeq_status moeq_tokenizer_encode(const struct moeq_tokenizer *tokenizer, const void *text,
                                        size_t n_bytes, struct moeq_tokens *out, struct moeq_error *err);
 
