@@ -10,9 +10,10 @@
  * where a run is long (white space that no line end follows is given back byte by byte). So time is in
  * proportion to the text whatever the pattern: one that looks far ahead at every start, or has exponential
  * cost, uses up any budget. */
-#define FREE_STEPS     1000u
-#define MIN_STEPS      20000u
+#define FREE_STEPS     256u
+#define MIN_STEPS      2048u
 #define STEPS_PER_BYTE 32u
+#define MAX_LITERAL    1024 /* bytes; each start may cost as much */
 #define JIT_STACK_MIN  (32u * 1024u)
 #define JIT_STACK_MAX  (16u * 1024u * 1024u)
 #define MAX_HEAP_KIB   (256u * 1024u)
@@ -82,6 +83,10 @@ static enum moeq_status add_split(struct moeq_pretokenizer *p, const json_t *sta
     status = moeq_json_string(pattern, "String", &text, err);
     if (!status && !*text)
         status = moeq_fail(err, MOEQ_DAMAGED, "the String of a Split is empty");
+    if (!status && strlen(text) > MAX_LITERAL)
+        status =
+            moeq_fail(err, MOEQ_UNSUPPORTED, "a Split at a String of %zu bytes, more than the limit of %d",
+                      strlen(text), MAX_LITERAL);
     return status ? status : add_stage(p, text, PCRE2_UTF | PCRE2_NO_UTF_CHECK | PCRE2_LITERAL, err);
 }
 

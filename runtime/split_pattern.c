@@ -19,7 +19,8 @@
 
 /* The longest thing one character of a pattern turns into. */
 #define MAX_GROWTH (sizeof "[]" NO_SPACES)
-#define MAX_BYTES  8192 /* the longest released one has 900; each position in a text may cost as much */
+
+#define MAX_LOOK_DIGITS 2 /* of the upper bound of a repeat in a look-around or atomic group */
 
 /* PCRE2 takes a bare script name for the script's extensions since 10.40, and then has a prefix for the
  * script itself, which is what other engines mean. */
@@ -256,13 +257,22 @@ static enum moeq_status rewrite_group_end(struct rewrite *r)
     return MOEQ_OK;
 }
 
+/* Bytes of a repeat such as {1,3}; 0 where a brace stands for itself. */
+static size_t repeat_length(const char *brace)
+{
+    size_t n = strspn(brace, "{0123456789,}");
+    return n > 2 && brace[n - 1] == '}' ? n : 0;
+}
+
 /* PCRE2's compiled code jumps from a failed repeat to the next place of the literal that follows, without
  * counting what it jumps over; an empty group between them keeps it from that. A short class may become a
  * literal. */
 static void part_from_literal(struct rewrite *r)
 {
     const char *next = r->in;
-    bool is_literal = *next && !strchr("|)(*+?{^$.[\\", *next);
+    bool is_literal = *next && !strchr("|)(*+?^$.[\\", *next);
+    if (*next == '{')
+        is_literal = !repeat_length(next);
     if (*next == '\\')
         is_literal = next[1] && !strchr("pPsSdD", next[1]);
     if (*next == '[')
@@ -271,9 +281,9 @@ static void part_from_literal(struct rewrite *r)
         put(r, "(?:)");
 }
 
-/* Whether the rest of an alternative can match nothing: only characters, escapes and classes, each with "*"
- * or
- * "?". */
+/* Whether the rest of an alternative can match nothing: characters, escapes and classes, each with "*" or
+ * "?".
+ */
 static bool rest_is_optional(const char *p)
 {
     while (*p && *p != '|') {
@@ -295,8 +305,8 @@ static bool rest_is_optional(const char *p)
 
 /* Time must stay in proportion to the text. Backtracking is counted, and bounded where patterns are matched;
  * but what a look-around or an atomic or possessive repeat runs over is not, so that each start in a text
- * could cost as much as the text is long. An unbounded one is taken only where nothing behind it can fail,
- * and the run is part of the match. */
+ * could cost as much as the text is long. An unbounded or long one is taken only where nothing behind it can
+ * fail, and the run is part of the match. */
 static enum moeq_status rewrite_repeat(struct rewrite *r)
 {
     bool possessive = r->in[1] == '+';
@@ -313,11 +323,13 @@ static enum moeq_status rewrite_brace(struct rewrite *r)
     size_t n = strspn(r->in, "{0123456789,}");
     if (r->in[1] == ',' || (r->in[n - 1] == '}' && strchr("+?", r->in[n] ? r->in[n] : 'x')))
         return unsupported(r, (int)n + 1);
-    if (r->look_depth && n > 1 && r->in[n - 1] == '}' && r->in[n - 2] == ',')
-        return unsupported(r, (int)n);
-    bool is_repeat = n > 2 && r->in[n - 1] == '}';
-    copy(r, is_repeat ? n : 1);
-    if (is_repeat)
+    size_t n_repeat = repeat_length(r->in), n_digits = 0;
+    while (n_repeat && isdigit((unsigned char)r->in[n_repeat - 2 - n_digits]))
+        n_digits++;
+    if (r->look_depth && n_repeat && (n_digits == 0 || n_digits > MAX_LOOK_DIGITS))
+        return unsupported(r, (int)n_repeat);
+    copy(r, n_repeat ? n_repeat : 1);
+    if (n_repeat)
         part_from_literal(r);
     return MOEQ_OK;
 }
@@ -360,9 +372,9 @@ char *moeq_split_pattern(const char *pattern, struct moeq_error *err)
     if (strcmp(pattern, trailing_spaces) == 0)
         pattern = trailing_spaces_once;
     size_t n = strlen(pattern);
-    if (n > MAX_BYTES) {
+    if (n > MOEQ_MAX_SPLIT_PATTERN) {
         moeq_fail(err, MOEQ_UNSUPPORTED, "a Split pattern of %zu bytes, more than the limit of %d", n,
-                  MAX_BYTES);
+                  MOEQ_MAX_SPLIT_PATTERN);
         return NULL;
     }
     char *text = moeq_calloc(n + 1, MAX_GROWTH, err);
