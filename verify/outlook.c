@@ -51,9 +51,10 @@ static enum moeq_status eval_bytes(const struct moeq_plan *plan, unsigned n_jobs
     struct moeq_source planned = *plan->source;
     planned.is_package = false;
     planned.weights = moeq_calloc(planned.n_weights, sizeof *planned.weights, err);
-    if (!planned.weights)
-        return MOEQ_OVER_MEMORY;
-    enum moeq_status status = MOEQ_OK;
+    planned.by_part = moeq_calloc(planned.n_by_part, sizeof *planned.by_part, err);
+    enum moeq_status status = planned.weights && planned.by_part ? MOEQ_OK : MOEQ_OVER_MEMORY;
+    for (size_t i = 0; !status && i < planned.n_by_part; i++)
+        planned.by_part[i] = planned.weights + (plan->source->by_part[i] - plan->source->weights);
     for (size_t i = 0; !status && i < plan->n_items; i++) {
         const struct moeq_plan_item *item = &plan->items[i];
         struct moeq_weight *w = &planned.weights[item->weight - plan->source->weights];
@@ -64,6 +65,7 @@ static enum moeq_status eval_bytes(const struct moeq_plan *plan, unsigned n_jobs
     if (!status)
         *n_bytes = moeq_evaluate_memory(&planned, NULL, &windows, n_jobs).total;
     free(planned.weights);
+    free(planned.by_part);
     return status;
 }
 
