@@ -58,8 +58,6 @@ enum moeq_status moeq_inspection_take(struct moeq_inspection *inspection, const 
         add(&inspection->all, w);
         add(&inspection->roles[moeq_part_role(w->id.part)], w);
         add_format(inspection, w);
-        if (w->format.level == &moeq_level_fp8)
-            add(&inspection->fp8, w);
     }
     const bool runs = moeq_model_check(source, &inspection->cannot_run) == MOEQ_OK;
     if (source->is_package)
@@ -92,12 +90,45 @@ const char *moeq_family_name(const struct moeq_config *config)
         {"DeepseekV2ForCausalLM", NULL, "DeepSeek-V2"},
         {"DeepseekV3ForCausalLM", NULL, "DeepSeek-V3"},
         {"DeepseekV32ForCausalLM", NULL, "DeepSeek-V3.2"},
+        {"DeepseekV4ForCausalLM", NULL, "DeepSeek-V4"},
+        {"KimiK25ForConditionalGeneration", NULL, "Kimi-K2.5"},
+        {"Glm4MoeLiteForCausalLM", NULL, "GLM-4.7-Flash"},
+        {"GlmMoeDsaForCausalLM", NULL, "GLM-5"},
     };
     for (size_t i = 0; i < sizeof families / sizeof *families; i++)
         if (strcmp(config->architecture, families[i].architecture) == 0 &&
             (!families[i].model_type || strcmp(config->model_type, families[i].model_type) == 0))
             return families[i].family;
     return *config->model_type ? config->model_type : "unnamed";
+}
+
+bool moeq_is_quantized(struct moeq_format format)
+{
+    return format.level == &moeq_level_fp8 || format.level->grouped;
+}
+
+bool moeq_config_agrees(const struct moeq_inspection *in)
+{
+    bool int4 = false;
+    for (size_t i = 0; i < in->n_formats; i++)
+        int4 = int4 || in->format_keys[i].level == &moeq_level_int4;
+    return in->config->says_fp8 == (in->stored.dtypes[MOEQ_F8_E4M3].n_tensors > 0) &&
+           (in->config->int4_group > 0) == int4;
+}
+
+const char *moeq_router_name(const struct moeq_config *config)
+{
+    if (config->design == MOEQ_DESIGN_V4)
+        return "sqrt(softplus)";
+    return config->scoring == MOEQ_SCORING_SIGMOID ? "sigmoid" : "softmax";
+}
+
+const char *moeq_format_name(struct moeq_format format, char text[MOEQ_FORMAT_BYTES])
+{
+    moeq_format_text(format, text);
+    if (format.level == &moeq_level_raw)
+        snprintf(text, MOEQ_FORMAT_BYTES, "raw-%s", moeq_dtype_name(format.dtype));
+    return text;
 }
 
 uint32_t moeq_count_moe_layers(const struct moeq_config *config)

@@ -33,7 +33,6 @@ struct moeq_inspection {
     size_t n_formats;
     size_t n_files;
     uint64_t n_file_bytes;
-    struct moeq_share fp8;        /* the FP8 matrices, with their scales */
     struct moeq_error cannot_run; /* status MOEQ_OK: every tensor is there, it can be run */
     struct moeq_outlook outlook;  /* not of a package */
 };
@@ -57,6 +56,16 @@ const char *moeq_number_text(uint64_t number, char dst[32]);
 /* What the family of a model is called, from its architecture and model type. */
 const char *moeq_family_name(const struct moeq_config *config);
 
+const char *moeq_router_name(const struct moeq_config *config);
 uint32_t moeq_count_moe_layers(const struct moeq_config *config);
+
+/* Codes with scales: fp8 and the integer levels. */
+bool moeq_is_quantized(struct moeq_format format);
+
+/* A format's text, with the dtype where it is raw: "raw-I64". Returns text. */
+const char *moeq_format_name(struct moeq_format format, char text[MOEQ_FORMAT_BYTES]);
+
+/* Whether config.json says of a checkpoint's quantization what the tensors are. */
+bool moeq_config_agrees(const struct moeq_inspection *inspection);
 
 #endif

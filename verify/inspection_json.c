@@ -57,14 +57,16 @@ static json_t *config_json(const struct moeq_config *c)
         {"shared_experts", c->n_shared}, {"groups", c->n_groups},
         {"groups_kept", c->top_groups},  {"index_heads", c->index_heads},
         {"index_width", c->index_width}, {"index_top_k", c->index_top_k},
+        {"head_width", c->head_width},   {"o_groups", c->o_groups},
+        {"o_rank", c->o_rank},           {"hash_layers", c->n_hash_layers},
+        {"streams", c->n_streams},       {"says_int4_group", c->int4_group},
     };
     json_t *json =
         json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:f, s:f, s:o, s:f, s:b}", "architecture",
                   c->architecture, "family", moeq_family_name(c), "model_type", c->model_type, "router",
-                  c->scoring == MOEQ_SCORING_SIGMOID ? "sigmoid" : "softmax", "group_rule", group_rule(c),
-                  "correction_bias", c->correction_bias, "normalised", c->norm_topk, "routed_scale",
-                  c->routed_scale, "rope_theta", c->rope_theta, "yarn", yarn_json(c), "softmax_scale",
-                  moeq_attention_scale(c), "says_fp8", c->says_fp8);
+                  moeq_router_name(c), "group_rule", group_rule(c), "correction_bias", c->correction_bias,
+                  "normalised", c->norm_topk, "routed_scale", c->routed_scale, "rope_theta", c->rope_theta,
+                  "yarn", yarn_json(c), "softmax_scale", moeq_attention_scale(c), "says_fp8", c->says_fp8);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         moeq_json_set(&json, rows[i].key, integer(rows[i].value));
     return json;
@@ -108,12 +110,25 @@ static json_t *outlook_json(const struct moeq_outlook *o)
                      rows);
 }
 
+/* The quantized formats found, and "e8m0" for what has F8_E8M0 scales and is not decoded. */
+static json_t *quantization_json(const struct moeq_inspection *in)
+{
+    char text[MOEQ_FORMAT_BYTES];
+    json_t *list = json_array();
+    for (size_t i = 0; i < in->n_formats; i++)
+        if (moeq_is_quantized(in->format_keys[i]))
+            moeq_json_append(&list, json_string(moeq_format_text(in->format_keys[i], text)));
+    if (in->stored.dtypes[MOEQ_F8_E8M0].n_tensors)
+        moeq_json_append(&list, json_string("e8m0"));
+    return list;
+}
+
 static void add_tensors(json_t **json, const struct moeq_inspection *in)
 {
     char text[MOEQ_FORMAT_BYTES], line[1600];
     json_t *formats = json_object(), *roles = json_object();
     for (size_t i = 0; i < in->n_formats; i++)
-        moeq_json_set(&formats, moeq_format_text(in->format_keys[i], text), share_json(&in->formats[i]));
+        moeq_json_set(&formats, moeq_format_name(in->format_keys[i], text), share_json(&in->formats[i]));
     for (int i = 0; i < MOEQ_N_ROLES; i++)
         if (in->roles[i].n_tensors)
             moeq_json_set(&roles, moeq_role_name((enum moeq_role)i), share_json(&in->roles[i]));
@@ -123,8 +138,8 @@ static void add_tensors(json_t **json, const struct moeq_inspection *in)
     if (!in->source->is_package) {
         moeq_json_set(json, "file_tensors", integer(in->stored.all.n_tensors));
         moeq_json_set(json, "tensor_bytes", integer(in->stored.all.n_bytes));
-        moeq_json_set(json, "quantization", in->fp8.n_tensors ? json_string("fp8") : json_null());
-        moeq_json_set(json, "config_agrees", json_boolean((in->fp8.n_tensors > 0) == in->config->says_fp8));
+        moeq_json_set(json, "quantization", quantization_json(in));
+        moeq_json_set(json, "config_agrees", json_boolean(moeq_config_agrees(in)));
         moeq_json_set(json, "dtypes", moeq_dtype_shares_json(&in->stored));
     }
     moeq_json_set(json, "weights", share_json(&in->all));

@@ -7,13 +7,36 @@
 
 static void print_router(FILE *out, const struct moeq_config *c)
 {
-    fprintf(out, "router         %s%s%s, scaled by %g\n",
-            c->scoring == MOEQ_SCORING_SIGMOID ? "sigmoid" : "softmax",
+    fprintf(out, "router         %s%s%s, scaled by %g\n", moeq_router_name(c),
             c->correction_bias ? ", correction bias" : "", c->norm_topk ? ", weights normalised" : "",
             c->routed_scale);
     if (c->group_score != MOEQ_GROUP_NONE)
         fprintf(out, "               %u of %u groups of experts, by %s\n", c->top_groups, c->n_groups,
                 c->group_score == MOEQ_GROUP_TOP2 ? "the two best of each" : "the best of each");
+}
+
+static void print_attention(FILE *out, const struct moeq_config *c)
+{
+    fprintf(out, "attention      MLA, %u heads: %u + %u rotary, value %u; latents q ", c->n_heads, c->qk_nope,
+            c->qk_rope, c->v_width);
+    if (c->q_rank)
+        fprintf(out, "%u, kv %u\n", c->q_rank, c->kv_rank);
+    else
+        fprintf(out, "none, kv %u\n", c->kv_rank);
+}
+
+static void print_v4_attention(FILE *out, const struct moeq_config *c)
+{
+    uint32_t n_compressed = 0;
+    for (uint32_t layer = 0; layer < c->n_layers; layer++)
+        n_compressed += c->compress_ratio[layer] > 0;
+    fprintf(out,
+            "attention      %u heads of %u, %u of it rotary; latent q %u; output in %u groups of rank %u\n",
+            c->n_heads, c->head_width, c->qk_rope, c->q_rank, c->o_groups, c->o_rank);
+    fprintf(
+        out,
+        "               compressed keys in %u layers; %u residual streams; experts by token in %u layers\n",
+        n_compressed, c->n_streams, c->n_hash_layers);
 }
 
 static void print_model(FILE *out, const struct moeq_config *c)
@@ -31,12 +54,10 @@ static void print_model(FILE *out, const struct moeq_config *c)
     fprintf(out, "\n");
     fprintf(out, "widths         hidden %u, dense %u, expert %u; vocabulary %u\n", c->hidden, c->dense_width,
             c->expert_width, c->vocabulary);
-    fprintf(out, "attention      MLA, %u heads: %u + %u rotary, value %u; latents q ", c->n_heads, c->qk_nope,
-            c->qk_rope, c->v_width);
-    if (c->q_rank)
-        fprintf(out, "%u, kv %u\n", c->q_rank, c->kv_rank);
+    if (c->design == MOEQ_DESIGN_V4)
+        print_v4_attention(out, c);
     else
-        fprintf(out, "none, kv %u\n", c->kv_rank);
+        print_attention(out, c);
     if (c->index_heads)
         fprintf(out, "               sparse: an indexer of %u heads of %u keeps %u keys\n", c->index_heads,
                 c->index_width, c->index_top_k);
@@ -96,18 +117,30 @@ void moeq_dtype_shares_print(FILE *out, const struct moeq_dtype_shares *shares)
 /* What the tensors are quantized by, whatever config.json says. */
 static void print_quantization(FILE *out, const struct moeq_inspection *in)
 {
-    char n[32];
-    const bool has_fp8 = in->fp8.n_tensors > 0;
-    if (has_fp8)
-        fprintf(out,
-                "quantization   FP8 E4M3 with 128x128 float32 scales: %s matrices, %.1f%% of the bytes\n",
-                moeq_number_text(in->fp8.n_tensors, n),
-                100.0 * (double)in->fp8.n_bytes / (double)(in->all.n_bytes ? in->all.n_bytes : 1));
-    else
-        fprintf(out, "quantization   none in the tensors\n");
-    if (has_fp8 != in->config->says_fp8)
-        fprintf(out, "               config.json %s FP8, the tensors %s; moeq goes by the tensors\n",
-                in->config->says_fp8 ? "says" : "does not say", has_fp8 ? "are" : "are not");
+    char n[32], text[MOEQ_FORMAT_BYTES];
+    const char *left = "quantization";
+    for (size_t i = 0; i < in->n_formats; i++) {
+        const struct moeq_format f = in->format_keys[i];
+        if (!moeq_is_quantized(f))
+            continue;
+        fprintf(out, "%-*s %s: %s matrices, %.1f%% of the bytes\n", NAME_WIDTH, left,
+                f.level == &moeq_level_fp8 ? "FP8 E4M3 with 128x128 float32 scales"
+                                           : moeq_format_text(f, text),
+                moeq_number_text(in->formats[i].n_tensors, n),
+                100.0 * (double)in->formats[i].n_bytes / (double)(in->all.n_bytes ? in->all.n_bytes : 1));
+        left = "";
+    }
+    if (in->stored.dtypes[MOEQ_F8_E8M0].n_tensors) {
+        fprintf(out, "%-*s codes with F8_E8M0 scales, kept as they are\n", NAME_WIDTH, left);
+        left = "";
+    }
+    if (*left)
+        fprintf(out, "%-*s none in the tensors\n", NAME_WIDTH, left);
+    if (!moeq_config_agrees(in))
+        fprintf(out, "               config.json says %s; moeq goes by the tensors\n",
+                in->config->says_fp8     ? "FP8"
+                : in->config->int4_group ? "INT4"
+                                         : "nothing of it");
 }
 
 static void print_tensors(FILE *out, const struct moeq_inspection *in)
@@ -125,7 +158,7 @@ static void print_tensors(FILE *out, const struct moeq_inspection *in)
     } else {
         print_share_heading(out, "levels", true);
         for (size_t i = 0; i < in->n_formats; i++)
-            print_share(out, moeq_format_text(in->format_keys[i], text), &in->formats[i]);
+            print_share(out, moeq_format_name(in->format_keys[i], text), &in->formats[i]);
     }
     print_share_heading(out, "roles", true);
     for (int i = 0; i < MOEQ_N_ROLES; i++)
@@ -159,11 +192,10 @@ static void print_abilities(FILE *out, const struct moeq_inspection *in)
     char line[1600];
     const bool converts = !in->outlook.cannot_convert.status, runs = !in->cannot_run.status;
     if (converts || runs)
-        fprintf(out, "moeq can       %s it%s\n",
+        fprintf(out, "moeq can       %s it\n",
                 !runs       ? "convert and verify"
                 : !converts ? "evaluate"
-                            : "convert, verify and evaluate",
-                runs && in->config->index_top_k ? " (in windows up to the keys that the indexer keeps)" : "");
+                            : "convert, verify and evaluate");
     if (!converts)
         fprintf(out, "moeq cannot    convert it: %s\n",
                 moeq_error_format(&in->outlook.cannot_convert, line, sizeof line));

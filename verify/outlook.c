@@ -111,9 +111,11 @@ enum moeq_status moeq_outlook_of_source(struct moeq_outlook *outlook, const stru
 
 /* ---- from config.json alone ---- */
 
-/* How a release stores a kind of tensor. */
+/* How a release stores a kind of tensor that moeq decodes. */
 static struct moeq_format release_format(const struct moeq_config *c, const struct moeq_kind *kind)
 {
+    if (c->int4_group && moeq_part_role(kind->part) == MOEQ_ROLE_EXPERTS)
+        return (struct moeq_format){.level = &moeq_level_int4, .group = c->int4_group, .dtype = MOEQ_U8};
     if (c->says_fp8 && moeq_part_fp8_in_releases(kind->part))
         return (struct moeq_format){.level = &moeq_level_fp8, .dtype = MOEQ_U8};
     return moeq_format_of_dtype(kind->part == MOEQ_PART_ROUTER_BIAS ? MOEQ_F32 : MOEQ_BF16);
@@ -132,10 +134,23 @@ static uint64_t larger(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
+/* What DeepSeek-V4's tensors hold, scales included. */
+static uint64_t stored_bytes(const struct moeq_kind *kind)
+{
+    const uint64_t n = kind->rows * kind->cols;
+    if (kind->storage == MOEQ_STORED_E8M0_8)
+        return n + moeq_div_up(kind->rows, 128) * moeq_div_up(kind->cols, 128);
+    if (kind->storage == MOEQ_STORED_E8M0_4)
+        return n / 2 + n / 32;
+    return n * moeq_dtype_bits(kind->dtype) / 8;
+}
+
 /* Padded bytes; the bounds of config.h keep sizes far below 2^63. */
 static uint64_t padded(struct moeq_format format, const struct moeq_kind *kind)
 {
     uint64_t n = 0, n_padded = 0;
+    if (kind->name)
+        return stored_bytes(kind);
     moeq_packed_size(format, kind->rows, kind->cols, &n, &n_padded, NULL);
     return n_padded;
 }
@@ -187,16 +202,17 @@ static void estimate(struct moeq_outlook *o, const struct moeq_config *c, const 
         count_kinds(&t, kinds, moeq_anatomy_layer(c, layer, kinds), layer < c->n_layers);
     const struct moeq_sweep_memory sweep =
         moeq_sweep_memory_of(c, t.weights, t.head, windows.n_windows, windows.context, o->n_jobs);
-    o->rows[o->n++] =
-        (struct moeq_outlook_row){.level = level,
-                                  .package_bytes = t.n_bytes,
-                                  .convert_bytes = t.batch + o->n_jobs * t.worker,
-                                  .eval_bytes = moeq_evaluate_memory_of(c, sweep, &windows).total};
+    struct moeq_outlook_row *row = &o->rows[o->n++];
+    *row = (struct moeq_outlook_row){
+        .level = level, .package_bytes = t.n_bytes, .convert_bytes = t.batch + o->n_jobs * t.worker};
+    if (moeq_config_is_computed(c))
+        row->eval_bytes = moeq_evaluate_memory_of(c, sweep, &windows).total;
 }
 
 void moeq_outlook_of_config(struct moeq_outlook *outlook, const struct moeq_config *config, unsigned n_jobs)
 {
     *outlook = (struct moeq_outlook){.n_jobs = n_jobs};
-    for (size_t i = 0; i < MOEQ_OUTLOOK_LEVELS; i++)
+    const size_t n = moeq_config_is_computed(config) ? MOEQ_OUTLOOK_LEVELS : 1; /* others only as they are */
+    for (size_t i = 0; i < n; i++)
         estimate(outlook, config, levels[i]);
 }

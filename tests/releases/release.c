@@ -238,8 +238,8 @@ static bool write_shard(const struct writing *w, const char *dir, uint32_t numbe
 static bool write_config(const struct release *r, const char *dir)
 {
     struct text t = {0};
-    add(&t, "{\"architectures\":[\"%s\"],\"model_type\":\"%s\",\"hidden_act\":\"silu\",", r->architecture,
-        r->model_type);
+    add(&t, "{\"architectures\":[\"%s\"],\"model_type\":\"%s\",%s\"hidden_act\":\"silu\",", r->architecture,
+        r->model_type, r->nested ? "\"text_config\":{\"model_type\":\"kimi_k2\"," : "");
     add(&t, "\"num_hidden_layers\":%u,\"num_nextn_predict_layers\":%u,\"hidden_size\":%u,", r->layers,
         r->mtp_layers, r->hidden);
     add(&t, "\"num_attention_heads\":%u,\"num_key_value_heads\":%u,", r->heads, r->heads);
@@ -252,8 +252,8 @@ static bool write_config(const struct release *r, const char *dir)
         r->expert_width, r->dense_width, r->first_dense);
     add(&t, "\"moe_layer_freq\":1,\"n_group\":%u,\"topk_group\":%u,\"vocab_size\":%u,", r->groups,
         r->top_groups, r->vocabulary);
-    add(&t, "\"attention_bias\":false,\"tie_word_embeddings\":false,\"torch_dtype\":\"bfloat16\",%s}\n",
-        r->rules);
+    add(&t, "\"attention_bias\":false,\"tie_word_embeddings\":false,\"torch_dtype\":\"bfloat16\",%s}%s\n",
+        r->rules, r->nested ? "}" : "");
     bool good = write_file(dir, "config.json", t.data, t.n, t.n);
     free(t.data);
     return good;

@@ -65,7 +65,7 @@ struct release {
     uint32_t index_heads, stray;
     uint32_t nope, value;         /* widths of a head; 0: 128 */
     bool router_bias, mtp_shares; /* the latter: an MTP layer uses the main embedding and head */
-    bool later;                   /* an architecture that moeq may not know yet: then it must say so */
+    bool nested;                  /* config.json describes the language model in text_config */
     enum storage stored[N_KINDS];
     const char *rules; /* the rest of config.json: router, RoPE, quantization */
     const char *shard; /* file name, from number and count */

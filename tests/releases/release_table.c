@@ -59,6 +59,14 @@ static const struct tensor_row deepseek[] = {
     "\"rope_theta\":10000,\"rms_norm_eps\":1e-6,\"max_position_embeddings\":163840,\"bos_token_id\":0,"      \
     "\"eos_token_id\":1," YARN(40, 32, 1.0, 1.0) FP8_BLOCKS(more)
 
+#define INT4_EXPERTS                                                                                         \
+    ",\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\","       \
+    "\"quantization_status\":\"compressed\",\"kv_cache_scheme\":null,\"config_groups\":{\"group_0\":{"       \
+    "\"targets\":[\"Linear\"],\"input_activations\":null,\"output_activations\":null,\"weights\":{"          \
+    "\"num_bits\":4,\"type\":\"int\",\"symmetric\":true,\"strategy\":\"group\",\"group_size\":32,"           \
+    "\"dynamic\":false,\"actorder\":null,\"observer\":\"minmax\"}}},\"ignore\":[\"lm_head\","                \
+    "\"re:.*self_attn.*\",\"re:.*shared_experts.*\",\"re:.*mlp\\\\.(gate|up|gate_up|down)_proj.*\"]}"
+
 #define GLM_RULES(scale)                                                                                     \
     "\"topk_method\":\"noaux_tc\",\"norm_topk_prob\":true,\"routed_scaling_factor\":" #scale                 \
     ",\"rope_parameters\":{\"rope_theta\":1000000,\"rope_type\":\"default\"},\"rms_norm_eps\":1e-5,"         \
@@ -253,11 +261,72 @@ const struct release releases[] = {
      .tensors_in_files = 139644,
      .tensor_bytes = 1029173256720,
      .cache_bytes = 70272},
+    {.name = "Kimi-K2-Thinking",
+     .architecture = "DeepseekV3ForCausalLM",
+     .model_type = "kimi_k2",
+     .tensors = deepseek,
+     .layers = 61,
+     .hidden = 7168,
+     .heads = 64,
+     .q_rank = 1536,
+     .experts = 384,
+     .shared = 1,
+     .top_k = 8,
+     .expert_width = 2048,
+     .dense_width = 18432,
+     .first_dense = 1,
+     .groups = 1,
+     .top_groups = 1,
+     .vocabulary = 163840,
+     .router_bias = true,
+     .stored = {[EXPERT_MATRIX] = PACKED_4, [FLOAT32] = F32},
+     .rules =
+         NOAUX(2.827) "\"rope_theta\":50000,\"rms_norm_eps\":1e-5,\"max_position_embeddings\":262144,"
+                      "\"bos_token_id\":163584,\"eos_token_id\":163586," YARN(64, 1, 1.0, 1.0) INT4_EXPERTS,
+     .shard = "model-%05u-of-%06u.safetensors",
+     .shards = 62,
+     .total = 1026408232448,
+     .active = 32861500928,
+     .tensors_in_files = 208215, /* 3 + 61 * 9 + 3 + 60 * (2 + 3 + 384 * 3 * 3) */
+     /* 594 GB: of an expert's 44040192 weights w, w / 2 + w / 16 + 24; of the rest 2 bytes, of biases 4 */
+     .tensor_bytes = 594205904896,
+     .cache_bytes = 70272},
+    {.name = "Kimi-K2.5, without vision",
+     .architecture = "KimiK25ForConditionalGeneration",
+     .model_type = "kimi_k25",
+     .tensors = deepseek,
+     .prefix = "language_model.",
+     .nested = true,
+     .layers = 61,
+     .hidden = 7168,
+     .heads = 64,
+     .q_rank = 1536,
+     .experts = 384,
+     .shared = 1,
+     .top_k = 8,
+     .expert_width = 2048,
+     .dense_width = 18432,
+     .first_dense = 1,
+     .groups = 1,
+     .top_groups = 1,
+     .vocabulary = 163840,
+     .router_bias = true,
+     .stored = {[EXPERT_MATRIX] = PACKED_4, [FLOAT32] = F32},
+     .rules =
+         NOAUX(2.827) "\"rope_theta\":50000,\"rms_norm_eps\":1e-5,\"max_position_embeddings\":262144,"
+                      "\"bos_token_id\":163584,\"eos_token_id\":163586," YARN(64, 32, 1.0, 1.0) INT4_EXPERTS,
+     .shard = "model-%05u-of-%06u.safetensors",
+     .shards = 64,
+     .total = 1026408232448,
+     .active = 32861500928,
+     .tensors_in_files = 208215, /* 3 + 61 * 9 + 3 + 60 * (2 + 3 + 384 * 3 * 3) */
+     /* 594 GB: of an expert's 44040192 weights w, w / 2 + w / 16 + 24; of the rest 2 bytes, of biases 4 */
+     .tensor_bytes = 594205904896,
+     .cache_bytes = 70272},
     {.name = "GLM-4.7-Flash",
      .architecture = "Glm4MoeLiteForCausalLM",
      .model_type = "glm4_moe_lite",
      .tensors = deepseek,
-     .later = true,
      .layers = 47,
      .mtp_layers = 1,
      .hidden = 2048,
@@ -289,7 +358,6 @@ const struct release releases[] = {
      .architecture = "GlmMoeDsaForCausalLM",
      .model_type = "glm_moe_dsa",
      .tensors = deepseek,
-     .later = true,
      .layers = 78,
      .mtp_layers = 1,
      .mtp_shares = true,

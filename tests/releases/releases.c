@@ -11,12 +11,10 @@
 #include <dirent.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <sys/wait.h>
 #include <time.h>
 
-#define MAX_MEMORY  (300ull << 20) /* of inspecting or planning a release, R1 above all */
-#define UNSUPPORTED 4              /* exit code */
-#define MAX_SPARE   1000           /* a lossless package is at most so much smaller part larger */
+#define MAX_MEMORY (300ull << 20) /* of inspecting or planning a release, R1 above all */
+#define MAX_SPARE  1000           /* a lossless package is at most so much smaller part larger */
 
 static const char *moeq, *peak;
 static bool is_sanitized;
@@ -62,8 +60,11 @@ static uint64_t number(const json_t *json, const char *object, const char *key)
     return (uint64_t)json_integer_value(value);
 }
 
+/* 0: nothing is stated. */
 static void expect(const char *what, uint64_t found, uint64_t stated)
 {
+    if (!stated)
+        return;
     if (found != stated)
         printf("\n    %s: %" PRIu64 ", the reference says %" PRIu64, what, found, stated);
     CU_ASSERT_EQUAL(found, stated);
@@ -93,17 +94,11 @@ static void check_estimate(const char *dir, const json_t *exact)
     free(o.output);
 }
 
-/* False where the architecture is one that moeq does not know yet, and it says so. */
-static bool check_inspect(const struct release *r, const char *dir)
+static void check_inspect(const struct release *r, const char *dir)
 {
     char arguments[FIXTURE_PATH + 64];
     snprintf(arguments, sizeof arguments, "inspect '%s/release' --json", dir);
     struct outcome o = run(dir, arguments);
-    if (r->later && WIFEXITED(o.status) && WEXITSTATUS(o.status) == UNSUPPORTED) {
-        printf("\n    not supported yet");
-        free(o.output);
-        return false;
-    }
     report("inspect", &o);
     json_t *json = json_loads(o.output, 0, NULL);
     CU_ASSERT_PTR_NOT_NULL_FATAL(json);
@@ -120,7 +115,6 @@ static bool check_inspect(const struct release *r, const char *dir)
     free(o.output);
     check_estimate(dir, json_object_get(json_object_get(json, "as_package"), "levels"));
     json_decref(json);
-    return true;
 }
 
 /* A lossless package: the tensors' bytes, the headers and hashes, and nothing else. */
@@ -177,8 +171,8 @@ static void check_release(const struct release *r)
     fixture_need(release_write(r, folder), r->name);
     printf("\n  %s", r->name);
     check_sums(r, folder);
-    if (check_inspect(r, dir))
-        check_dry_run(r, dir);
+    check_inspect(r, dir);
+    check_dry_run(r, dir);
     fixture_remove(dir);
 }
 
