@@ -335,10 +335,10 @@ static void test_other_values_name_their_key(void)
         {"{'rope_scaling':{'type':'yarn','factor':4,'mscale_all_dim':-1}}", "\"mscale_all_dim\""},
         {"{'rope_scaling':{'type':'yarn','factor':4,'original_max_position_embeddings':1e300}}",
          "\"original_max_position_embeddings\""},
-        {"{'num_hidden_layers':4096,'n_routed_experts':65536,'hidden_size':1048576,'moe_intermediate_size':"
+        {"{'num_hidden_layers':4000,'n_routed_experts':65536,'hidden_size':1048576,'moe_intermediate_size':"
          "1048576}",
          "2^58 weights"},
-        {"{'num_hidden_layers':4096,'vocab_size':16777216,'hidden_size':1048576}", "2^58 weights"},
+        {"{'num_hidden_layers':4000,'vocab_size':16777216,'hidden_size':1048576}", "2^58 weights"},
         {"{'rms_norm_eps':1e300}", "\"rms_norm_eps\""},
         {"{'routed_scaling_factor':1e300}", "\"routed_scaling_factor\""},
         {"{'routed_scaling_factor':-1}", "\"routed_scaling_factor\""},
