@@ -476,7 +476,8 @@ static double weights_at_most(const struct moeq_config *c)
                              ((double)c->hidden + heads * head) * c->o_groups * c->o_rank;
     const double ffn = ((double)c->n_experts + c->n_shared) * c->expert_width + c->dense_width;
     const double layers = (double)c->n_layers + c->n_mtp_layers;
-    return layers * (attention + 3.0 * ffn * c->hidden + 4.0 * c->vocabulary * c->hidden);
+    const double tables = 2.0 + 2.0 * c->n_mtp_layers; /* embedding and head */
+    return layers * (attention + 3.0 * ffn * c->hidden) + tables * c->vocabulary * c->hidden;
 }
 
 static enum moeq_status read_config(struct moeq_config *config, const json_t *outer, struct moeq_error *err)
