@@ -39,6 +39,7 @@ static const struct moeq_option options_table[] = {
      "print what each tensor would become and the exact bytes; write nothing", OPTION(dry_run), 0, 0, NULL},
     {"force", 'f', MOEQ_OPTION_FLAG, NULL,
      "replace a package that is there; the old one is gone once writing begins", OPTION(force), 0, 0, NULL},
+    MOEQ_LENIENT_OPTION,
     MOEQ_COMMON_OPTIONS,
     {NULL, 0, 0, NULL, NULL, 0, 0, 0, NULL},
 };
@@ -108,15 +109,12 @@ static enum moeq_status make_plan(struct conversion *c, struct moeq_error *err)
     return status;
 }
 
-/* The options as the manifest keeps them: with their defaults filled in. */
 static enum moeq_status describe_options(struct conversion *c, struct moeq_error *err)
 {
     json_t *rules = json_array();
     for (size_t i = 0; i < c->n_rules; i++)
         moeq_json_append(&rules, json_string(c->texts[i]));
-    c->asked = json_pack("{s:s, s:s, s:b, s:o}", "level", c->options->level ? c->options->level : "keep",
-                         "group", c->options->group ? c->options->group : "128", "asymmetric",
-                         c->options->asymmetric, "rules", rules);
+    c->asked = moeq_repack_options(c->options->level, c->options->group, c->options->asymmetric, rules);
     if (c->options->text_only)
         moeq_json_set(&c->asked, MOEQ_TEXT_ONLY_KEY, json_true());
     return c->asked ? MOEQ_OK : moeq_fail_alloc(err, 0);
@@ -213,7 +211,8 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
         moeq_error_hint(err, "give -o NAME.moeq, or --dry-run to see what would be done");
         return MOEQ_USAGE;
     }
-    enum moeq_status status = moeq_source_open(&c.source, positional[0], err);
+    enum moeq_status status =
+        moeq_source_open_as(&c.source, positional[0], moeq_verb_strictness(&c.options->common), err);
     if (!status)
         status = make_plan(&c, err);
     if (!status)

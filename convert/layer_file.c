@@ -4,8 +4,6 @@
 
 #include <stdlib.h>
 
-#define BATCH_BYTES                                                                                          \
-    (16u << 20) /* source and packed bytes that are in memory at once, if a tensor is not larger */
 #define READ_BYTES   (1u << 20)
 #define ROWS_AT_ONCE 16 /* that a worker decodes to float32, if blocks of the level are not larger */
 
@@ -52,7 +50,7 @@ static size_t count_items(const struct moeq_plan *plan, size_t first, size_t end
     for (; i < end; i++) {
         const struct moeq_plan_item *item = &plan->items[i];
         uint64_t n = item->weight->n_padded + (is_copied(item) ? 0 : item->n_bytes);
-        if (i > first && total + n > BATCH_BYTES)
+        if (i > first && total + n > MOEQ_BATCH_BYTES)
             break;
         total += n;
     }
@@ -90,10 +88,58 @@ static enum moeq_status batch_init(struct batch *b, const struct moeq_plan_item 
 
 /* A single item too large to be in memory twice, at a level whose rows follow each other, is encoded and
  * written window by window. */
-static bool is_windowed(const struct batch *b)
+static bool is_windowed(const struct moeq_plan_item *items, size_t n)
 {
-    return b->n_items == 1 && !is_copied(&b->items[0]) && b->items[0].format.level->rows_only &&
-           b->items[0].n_bytes > BATCH_BYTES;
+    return n == 1 && !is_copied(items) && items->format.level->rows_only && items->n_bytes > MOEQ_BATCH_BYTES;
+}
+
+static uint64_t row_bytes(const struct moeq_plan_item *item)
+{
+    return item->weight->cols * item->format.level->bits / 8;
+}
+
+static uint64_t window_rows(const struct moeq_plan_item *item)
+{
+    const uint64_t fitting = MOEQ_BATCH_BYTES / row_bytes(item) / MOEQ_ROWS_PER_PIECE * MOEQ_ROWS_PER_PIECE;
+    return fitting ? fitting : MOEQ_ROWS_PER_PIECE;
+}
+
+uint64_t moeq_layer_rows_at_once(const struct moeq_level *level)
+{
+    return level->block_rows > ROWS_AT_ONCE ? level->block_rows : ROWS_AT_ONCE;
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* The buffers only grow: each counts with the largest that any batch needs. */
+uint64_t moeq_layer_files_memory(const struct moeq_plan *plan, unsigned n_jobs)
+{
+    uint64_t source = 0, packed = 0, worker = 0;
+    for (size_t f = 0; f < plan->n_files; f++) {
+        const struct moeq_plan_segment *first = &plan->segments[plan->files[f].first];
+        const struct moeq_plan_segment *last = first + plan->files[f].n_segments - 1;
+        const size_t end = last->first + last->n_items;
+        for (size_t i = first->first, n; i < end; i += n) {
+            const struct moeq_plan_item *items = &plan->items[i];
+            uint64_t n_source = 0, n_packed = 0;
+            n = count_items(plan, i, end);
+            for (size_t k = 0; k < n; k++) {
+                n_source += items[k].weight->n_padded;
+                n_packed += is_copied(&items[k]) ? 0 : items[k].n_bytes;
+                if (!is_copied(&items[k]))
+                    worker = larger(worker,
+                                    moeq_layer_rows_at_once(items[k].format.level) * items[k].weight->cols);
+            }
+            if (is_windowed(items, n))
+                n_packed = window_rows(items) * row_bytes(items);
+            source = larger(source, n_source);
+            packed = larger(packed, n_packed);
+        }
+    }
+    return source + packed + n_jobs * worker * sizeof(float);
 }
 
 static void add_pieces(struct batch *b, size_t item, uint64_t row, uint64_t n_rows)
@@ -135,7 +181,7 @@ static enum moeq_status encode_rows(const struct moeq_matrix *m, const struct mo
                                     uint8_t *packed, struct moeq_error *err)
 {
     const struct moeq_level *level = format->level;
-    const uint64_t step = level->block_rows > ROWS_AT_ONCE ? level->block_rows : ROWS_AT_ONCE;
+    const uint64_t step = moeq_layer_rows_at_once(level);
     enum moeq_status status = moeq_bytes_resize(scratch, (size_t)(step * m->cols * sizeof(float)), err);
     float *w = (float *)(void *)scratch->data;
     for (const uint64_t end = row + n_rows; !status && row < end; row += step) {
@@ -210,23 +256,21 @@ static enum moeq_status write_windows(struct writing *w, struct batch *b, struct
 {
     static const uint8_t padding[MOEQ_PACKED_ALIGNMENT];
     const struct moeq_matrix *m = &b->matrices[0];
-    const uint64_t row_bytes = m->cols * b->items[0].format.level->bits / 8;
-    const uint64_t fitting = BATCH_BYTES / row_bytes / MOEQ_ROWS_PER_PIECE * MOEQ_ROWS_PER_PIECE;
-    const uint64_t n_window = fitting ? fitting : MOEQ_ROWS_PER_PIECE;
+    const uint64_t n_row = row_bytes(&b->items[0]), n_window = window_rows(&b->items[0]);
     enum moeq_status status = MOEQ_OK;
     for (b->base = 0; !status && b->base < m->rows; b->base += n_window) {
         const uint64_t n = m->rows - b->base < n_window ? m->rows - b->base : n_window;
-        status = moeq_bytes_resize(&b->buffers->packed, (size_t)(n * row_bytes), err);
+        status = moeq_bytes_resize(&b->buffers->packed, (size_t)(n * n_row), err);
         b->packed[0] = b->buffers->packed.data;
         b->n_pieces = 0;
         add_pieces(b, 0, b->base, n);
         if (!status)
             status = moeq_pool_for(pool, b->n_pieces, 1, encode_piece, b, err);
         if (!status)
-            status = write_part(w, b->packed[0], n * row_bytes, err);
+            status = write_part(w, b->packed[0], n * n_row, err);
     }
     if (!status)
-        status = write_part(w, padding, b->items[0].n_bytes - m->rows * row_bytes, err);
+        status = write_part(w, padding, b->items[0].n_bytes - m->rows * n_row, err);
     end_item(w);
     return status;
 }
@@ -241,7 +285,8 @@ static enum moeq_status write_batch(struct writing *w, size_t first, size_t n, s
         return status;
     status = moeq_source_load(w->plan->source, b.weights, b.n_items, &buffers->source, b.matrices, err);
     if (!status)
-        status = is_windowed(&b) ? write_windows(w, &b, pool, err) : write_items(w, &b, pool, err);
+        status =
+            is_windowed(b.items, b.n_items) ? write_windows(w, &b, pool, err) : write_items(w, &b, pool, err);
     for (size_t i = 0; !status && i < n; i++)
         moeq_progress_add(progress, b.items[i].weight->n_bytes, w->file->name);
     batch_free(&b);
@@ -357,7 +402,7 @@ static enum moeq_status check_head(const struct moeq_file *f, const struct moeq_
                                    const struct moeq_plan_file *file, struct moeq_error *err)
 {
     struct moeq_safetensors st;
-    enum moeq_status status = moeq_safetensors_read(&st, f, err);
+    enum moeq_status status = moeq_safetensors_read(&st, f, MOEQ_STRICT, err);
     if (status)
         return status;
     moeq_safetensors_free(&st);

@@ -7,6 +7,12 @@
 #include "pool.h"
 #include "progress.h"
 
+/* Source and packed bytes that are in memory at once, if a tensor is not larger. */
+#define MOEQ_BATCH_BYTES (16u << 20)
+
+/* Rows of a matrix that a worker has in float32 at once while they become this level. */
+uint64_t moeq_layer_rows_at_once(const struct moeq_level *level);
+
 /* What the manifest says of a file. */
 struct moeq_layer_hashes {
     struct moeq_hash head, hashes;
@@ -21,6 +27,10 @@ struct moeq_layer_buffers {
 };
 
 void moeq_layer_buffers_free(struct moeq_layer_buffers *buffers);
+
+/* Bytes that writing all files of a plan holds at most: a batch of tensors as they are and as they become,
+ * and the workers' rows in float32. */
+uint64_t moeq_layer_files_memory(const struct moeq_plan *plan, unsigned n_jobs);
 
 /* Converts and writes the file. */
 enum moeq_status moeq_layer_file_write(const struct moeq_plan *plan, const struct moeq_plan_file *file,

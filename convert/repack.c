@@ -106,6 +106,24 @@ enum moeq_status moeq_repack_bytes(const struct moeq_plan *plan, json_t *options
     return status;
 }
 
+enum moeq_status moeq_repack_bytes_alike(const struct moeq_plan *plan, const json_t *options,
+                                         const struct moeq_plan *base, const json_t *base_options,
+                                         uint64_t base_bytes, uint64_t *n_bytes, struct moeq_error *err)
+{
+    int64_t more;
+    enum moeq_status status = moeq_manifest_growth(plan, options, base, base_options, &more, err);
+    for (size_t i = 0; !status && i < plan->n_files; i++)
+        more += (int64_t)plan->files[i].n_bytes - (int64_t)base->files[i].n_bytes;
+    *n_bytes = status ? 0 : base_bytes + (uint64_t)more;
+    return status;
+}
+
+json_t *moeq_repack_options(const char *level, const char *group, bool asymmetric, json_t *rules)
+{
+    return json_pack("{s:s, s:s, s:b, s:o}", "level", level ? level : "keep", "group", group ? group : "128",
+                     "asymmetric", asymmetric, "rules", rules);
+}
+
 /* ---- what is there already ---- */
 
 /* Writing over what is being read would destroy it. */

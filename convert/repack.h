@@ -29,6 +29,15 @@ enum moeq_status moeq_repack_run(const struct moeq_repack *repack, struct moeq_r
 enum moeq_status moeq_repack_bytes(const struct moeq_plan *plan, json_t *options, uint64_t *n_bytes,
                                    size_t *n_files, struct moeq_error *err);
 
+/* The same for another plan of that source at which only levels differ, from the first one's bytes. */
+enum moeq_status moeq_repack_bytes_alike(const struct moeq_plan *plan, const json_t *options,
+                                         const struct moeq_plan *base, const json_t *base_options,
+                                         uint64_t base_bytes, uint64_t *n_bytes, struct moeq_error *err);
+
+/* The options of `moeq convert` that decide bytes, as the manifest keeps them, with their defaults filled in:
+ * `level` and `group` are NULL where not given; `rules` is an array of texts, which is taken over. */
+json_t *moeq_repack_options(const char *level, const char *group, bool asymmetric, json_t *rules);
+
 /* Bytes that the progress of a run counts: every source file twice. */
 uint64_t moeq_repack_work(const struct moeq_source *source);
 

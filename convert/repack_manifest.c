@@ -182,3 +182,38 @@ char *moeq_repack_manifest(const struct moeq_plan *plan, const struct moeq_prove
     json_decref(manifest);
     return text;
 }
+
+static int64_t digits(uint64_t number)
+{
+    return snprintf(NULL, 0, "%llu", (unsigned long long)number);
+}
+
+/* Levels and reasons are plain words: a byte each in the manifest. */
+static int64_t item_length(const struct moeq_plan_item *item)
+{
+    char level[MOEQ_FORMAT_BYTES];
+    return (int64_t)strlen(level_text(item, level)) + (int64_t)strlen(item->reason);
+}
+
+enum moeq_status moeq_manifest_growth(const struct moeq_plan *plan, const json_t *options,
+                                      const struct moeq_plan *base, const json_t *base_options, int64_t *more,
+                                      struct moeq_error *err)
+{
+    char *text = moeq_json_text(options, false), *base_text = moeq_json_text(base_options, false);
+    enum moeq_status status = text && base_text ? MOEQ_OK : moeq_fail_alloc(err, 0);
+    if (!status && (plan->n_items != base->n_items || plan->n_segments != base->n_segments ||
+                    plan->n_files != base->n_files))
+        status = moeq_fail(err, MOEQ_BUG, "plans of two sources");
+    *more = status ? 0 : (int64_t)strlen(text) - (int64_t)strlen(base_text);
+    free(text);
+    free(base_text);
+    if (status)
+        return status;
+    for (size_t i = 0; i < plan->n_items; i++)
+        *more += item_length(&plan->items[i]) - item_length(&base->items[i]);
+    for (size_t i = 0; i < plan->n_segments; i++)
+        *more += digits(plan->segments[i].n_bytes) - digits(base->segments[i].n_bytes);
+    for (size_t i = 0; i < plan->n_files; i++)
+        *more += digits(plan->files[i].n_bytes) - digits(base->files[i].n_bytes);
+    return MOEQ_OK;
+}

@@ -45,4 +45,10 @@ char *moeq_repack_manifest(const struct moeq_plan *plan, const struct moeq_prove
                            struct moeq_hash plan_hash, const struct moeq_layer_hashes *layers,
                            const json_t *options, struct moeq_error *err);
 
+/* By how many bytes the manifest of `plan` is longer than that of `base`, where the two are of one source and
+ * differ in levels alone, without making either. */
+enum moeq_status moeq_manifest_growth(const struct moeq_plan *plan, const json_t *options,
+                                      const struct moeq_plan *base, const json_t *base_options, int64_t *more,
+                                      struct moeq_error *err);
+
 #endif

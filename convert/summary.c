@@ -4,6 +4,10 @@
 
 #include <stdlib.h>
 
+/* Lines that a tensor is compared with, the last ones: a model has some dozens, a hostile file as many as it
+ * has tensors. */
+#define MAX_COMPARED 1000
+
 /* Tensors that share a line. */
 struct line {
     const struct moeq_plan_item *first;
@@ -14,9 +18,8 @@ struct line {
 
 static bool same_line(const struct moeq_plan_item *a, const struct moeq_plan_item *b)
 {
-    return a->weight->id.part == b->weight->id.part && a->weight->id.part != MOEQ_PART_OTHER &&
-           a->weight->rows == b->weight->rows && a->weight->cols == b->weight->cols &&
-           moeq_format_equal(a->weight->format, b->weight->format) &&
+    return a->weight->id.part == b->weight->id.part && a->weight->rows == b->weight->rows &&
+           a->weight->cols == b->weight->cols && moeq_format_equal(a->weight->format, b->weight->format) &&
            moeq_format_equal(a->format, b->format) && strcmp(a->reason, b->reason) == 0;
 }
 
@@ -77,8 +80,8 @@ static void print_line(FILE *out, const struct line *line)
     char shape[48];
     const struct moeq_weight *w = line->first->weight;
     snprintf(shape, sizeof shape, "%llux%llu", (unsigned long long)w->rows, (unsigned long long)w->cols);
-    fprintf(out, "%-40.60s %6llu %13s  %-5s -> %-13s %11s  %-9s  %s\n",
-            line_name(line->first, name, sizeof name), (unsigned long long)line->n_tensors, shape,
+    moeq_print_text(out, line_name(line->first, name, sizeof name), 40);
+    fprintf(out, " %6llu %13s  %-5s -> %-13s %11s  %-9s  %s\n", (unsigned long long)line->n_tensors, shape,
             moeq_format_text(w->format, before), moeq_format_text(line->first->format, after),
             moeq_size_text((double)line->n_bytes, size), line->layers[0] ? line->layers : "-",
             line->first->reason);
@@ -91,7 +94,8 @@ enum moeq_status moeq_summary_print(FILE *out, const struct moeq_plan *plan, str
     if (!lines)
         return MOEQ_OVER_MEMORY;
     for (size_t i = 0; i < plan->n_items; i++) {
-        size_t l = 0;
+        const bool alone = plan->items[i].weight->id.part == MOEQ_PART_OTHER;
+        size_t l = alone ? n : n > MAX_COMPARED ? n - MAX_COMPARED : 0;
         while (l < n && !same_line(lines[l].first, &plan->items[i]))
             l++;
         add_item(&lines[l], &plan->items[i]);

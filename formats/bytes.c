@@ -37,6 +37,21 @@ void *moeq_calloc(size_t count, size_t size, struct moeq_error *err)
     return p;
 }
 
+void *moeq_grown(void *array, size_t n, size_t *capacity, size_t element_size, struct moeq_error *err)
+{
+    if (n < *capacity)
+        return array;
+    uint64_t wanted = *capacity ? *capacity : 16, n_bytes;
+    void *moved = NULL;
+    if (moeq_mul(wanted, 2, &wanted) && moeq_mul(wanted, element_size, &n_bytes))
+        moved = realloc(array, (size_t)n_bytes);
+    if (moved)
+        *capacity = (size_t)wanted;
+    else
+        moeq_fail_alloc(err, n);
+    return moved;
+}
+
 char *moeq_strdup(const char *text, struct moeq_error *err)
 {
     size_t n = strlen(text) + 1;

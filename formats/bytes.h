@@ -24,6 +24,10 @@ void moeq_bytes_free(struct moeq_bytes *bytes);
  */
 void *moeq_calloc(size_t count, size_t size, struct moeq_error *err);
 
+/* Room for one element more than n in a heap array that holds *capacity: the array, moved where it had to
+ * grow. NULL and *err set where memory is out; the old array then is still the caller's to free. */
+void *moeq_grown(void *array, size_t n, size_t *capacity, size_t element_size, struct moeq_error *err);
+
 /* strdup that reports; NULL and *err set where it fails. */
 char *moeq_strdup(const char *text, struct moeq_error *err);
 

@@ -140,16 +140,31 @@ bool moeq_checkpoint_is_bare(const char *dir)
 
 /* ---- opening ---- */
 
+static enum moeq_status read_header(struct moeq_shard *shard, enum moeq_strictness strictness,
+                                    struct moeq_error *err)
+{
+    enum moeq_status status = moeq_safetensors_read(&shard->st, &shard->file, strictness, err);
+    if (status != MOEQ_DAMAGED)
+        return status;
+    if (strictness == MOEQ_STRICT &&
+        moeq_safetensors_read(&shard->st, &shard->file, MOEQ_LENIENT, NULL) == MOEQ_OK) {
+        moeq_safetensors_free(&shard->st);
+        moeq_error_hint(err, "give --lenient to read it as the reference implementation does");
+    }
+    moeq_error_hint(err, "download it again");
+    return status;
+}
+
 static enum moeq_status open_shard(struct moeq_checkpoint *c, const char *name, struct moeq_error *err)
 {
     struct moeq_shard *shard = &c->shards[c->n_shards];
     shard->file.fd = -1;
-    char *path = moeq_path_join(c->dir, name, err);
+    char *path = c->dir ? moeq_path_join(c->dir, name, err) : moeq_strdup(name, err);
     shard->name = path ? moeq_strdup(name, err) : NULL;
     enum moeq_status status = shard->name ? MOEQ_OK : MOEQ_OVER_MEMORY;
     if (!status) {
         c->n_shards++;
-        if (!moeq_path_leads_to_file(path)) {
+        if (c->dir && !moeq_path_leads_to_file(path)) {
             status = moeq_fail(err, MOEQ_DAMAGED,
                                moeq_path_exists(path) ? "the shard is a link that leads nowhere"
                                                       : "the shard is missing");
@@ -160,9 +175,7 @@ static enum moeq_status open_shard(struct moeq_checkpoint *c, const char *name, 
     if (!status)
         status = moeq_file_open(&shard->file, path, err);
     if (!status)
-        status = moeq_safetensors_read(&shard->st, &shard->file, err);
-    if (status == MOEQ_DAMAGED)
-        moeq_error_hint(err, "download it again");
+        status = read_header(shard, c->strictness, err);
     free(path);
     return status;
 }
@@ -272,7 +285,23 @@ static enum moeq_status open_indexed(struct moeq_checkpoint *c, const char *inde
 enum moeq_status moeq_checkpoint_open(struct moeq_checkpoint *checkpoint, const char *dir,
                                       struct moeq_error *err)
 {
-    *checkpoint = (struct moeq_checkpoint){0};
+    return moeq_checkpoint_open_as(checkpoint, dir, MOEQ_STRICT, err);
+}
+
+enum moeq_status moeq_checkpoint_open_file(struct moeq_checkpoint *checkpoint, const char *path,
+                                           enum moeq_strictness strictness, struct moeq_error *err)
+{
+    *checkpoint = (struct moeq_checkpoint){.strictness = strictness};
+    enum moeq_status status = open_shards(checkpoint, &path, 1, err);
+    if (status)
+        moeq_checkpoint_close(checkpoint);
+    return status;
+}
+
+enum moeq_status moeq_checkpoint_open_as(struct moeq_checkpoint *checkpoint, const char *dir,
+                                         enum moeq_strictness strictness, struct moeq_error *err)
+{
+    *checkpoint = (struct moeq_checkpoint){.strictness = strictness};
     enum moeq_status status;
     char *index_path = moeq_path_join(dir, INDEX_NAME, err);
     checkpoint->dir = index_path ? moeq_strdup(dir, err) : NULL;

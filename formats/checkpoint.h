@@ -20,16 +20,24 @@ struct moeq_located {
 };
 
 struct moeq_checkpoint {
-    char *dir;
+    char *dir;                 /* NULL: a single file, whose shard's name is its path */
     struct moeq_shard *shards; /* by name */
     size_t n_shards;
     struct moeq_located *tensors; /* by name */
     size_t n_tensors;
+    enum moeq_strictness strictness;
 };
 
-/* On failure nothing needs to be closed. */
+/* Headers are read strictly. On failure nothing needs to be closed; where a header is one that lenient
+ * reading takes, the hint says so. */
 enum moeq_status moeq_checkpoint_open(struct moeq_checkpoint *checkpoint, const char *dir,
                                       struct moeq_error *err);
+enum moeq_status moeq_checkpoint_open_as(struct moeq_checkpoint *checkpoint, const char *dir,
+                                         enum moeq_strictness strictness, struct moeq_error *err);
+
+/* A single safetensors file, whatever lies beside it, as a checkpoint of one shard. */
+enum moeq_status moeq_checkpoint_open_file(struct moeq_checkpoint *checkpoint, const char *path,
+                                           enum moeq_strictness strictness, struct moeq_error *err);
 void moeq_checkpoint_close(struct moeq_checkpoint *checkpoint);
 
 /* True for a folder with config.json and no weights at all: neither an index nor a .safetensors file. */

@@ -3,6 +3,7 @@
 #include "file.h"
 #include "json.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,6 +15,7 @@
 #define MAX_EXPERTS      65536u
 #define MAX_VOCABULARY   (1u << 24)
 #define MAX_POSITIONS    (1u << 30)
+#define MAX_WEIGHTS      0x1p58 /* so that no sum over a model leaves 64 bits */
 
 /* The architectures that there are. The first row whose architecture or model type fits is taken. */
 static const struct family {
@@ -115,6 +117,55 @@ static enum moeq_status read_numbers(struct moeq_config *config, const json_t *j
     return status;
 }
 
+/* Keys that are bounded real numbers. The bounds are far beyond any model and keep arithmetic finite. */
+struct real_key {
+    const char *key;
+    size_t offset;
+    double min, max;
+    double fallback; /* NAN: required */
+};
+
+#define FIELD(name) offsetof(struct moeq_config, name)
+static const struct real_key real_keys[] = {
+    {"rms_norm_eps", FIELD(norm_eps), 0, 1, 1e-6},
+    {"routed_scaling_factor", FIELD(routed_scale), 0, 1e6, 1},
+};
+static const struct real_key rope_keys[] = {{"rope_theta", FIELD(rope_theta), 1 + 1e-6, 1e12, 10000}};
+static const struct real_key yarn_keys[] = {
+    {"factor", FIELD(yarn_factor), 1e-6, 1e6, NAN},
+    {"beta_fast", FIELD(yarn_beta_fast), 1e-6, 1e6, 32},
+    {"beta_slow", FIELD(yarn_beta_slow), 1e-6, 1e6, 1},
+    {"mscale", FIELD(yarn_mscale), 0, 1e3, 1},
+    {"mscale_all_dim", FIELD(yarn_mscale_all_dim), 0, 1e3, 0},
+};
+#undef FIELD
+
+static enum moeq_status read_real(const struct real_key *row, const json_t *json, double fallback,
+                                  double *value, struct moeq_error *err)
+{
+    enum moeq_status status = moeq_json_real_or(json, row->key, fallback, value, err);
+    if (status)
+        return status;
+    if (isnan(*value))
+        return moeq_fail(err, MOEQ_DAMAGED, "the key \"%s\" is missing", row->key);
+    return *value >= row->min && *value <= row->max
+               ? MOEQ_OK
+               : moeq_fail(err, MOEQ_DAMAGED, "\"%s\" is %g, it must be from %g to %g", row->key, *value,
+                           row->min, row->max);
+}
+
+static enum moeq_status read_reals(struct moeq_config *config, const json_t *json,
+                                   const struct real_key *rows, size_t n_rows, struct moeq_error *err)
+{
+    enum moeq_status status = MOEQ_OK;
+    for (size_t i = 0; !status && i < n_rows; i++)
+        status =
+            read_real(&rows[i], json, rows[i].fallback, (double *)((char *)config + rows[i].offset), err);
+    return status;
+}
+
+#define READ_REALS(config, json, rows, err) read_reals(config, json, rows, sizeof(rows) / sizeof *(rows), err)
+
 static const struct family *find_family(struct moeq_config *config, const json_t *json,
                                         struct moeq_error *err)
 {
@@ -147,18 +198,10 @@ static enum moeq_status read_yarn(struct moeq_config *config, const json_t *scal
     if (strcmp(type, "yarn") != 0)
         return moeq_fail(err, MOEQ_UNSUPPORTED, "RoPE scaling \"%s\" is not supported", type);
     config->yarn = true;
-    if ((status = moeq_json_real_or(scaling, "factor", 1, &config->yarn_factor, err)) ||
-        (status = moeq_json_real_or(scaling, "beta_fast", 32, &config->yarn_beta_fast, err)) ||
-        (status = moeq_json_real_or(scaling, "beta_slow", 1, &config->yarn_beta_slow, err)) ||
-        (status = moeq_json_real_or(scaling, "mscale", 1, &config->yarn_mscale, err)) ||
-        (status = moeq_json_real_or(scaling, "mscale_all_dim", 0, &config->yarn_mscale_all_dim, err)) ||
-        (status = moeq_json_real_or(scaling, "original_max_position_embeddings", config->max_positions,
-                                    &config->yarn_original_positions, err)))
-        return status;
-    if (!(config->yarn_factor > 0 && config->yarn_beta_fast > 0 && config->yarn_beta_slow > 0 &&
-          config->yarn_original_positions >= 1))
-        return moeq_fail(err, MOEQ_DAMAGED, "YaRN factor, betas and original length must be positive");
-    return MOEQ_OK;
+    static const struct real_key length = {"original_max_position_embeddings", 0, 1, MAX_POSITIONS, 0};
+    status = READ_REALS(config, scaling, yarn_keys, err);
+    return status ? status
+                  : read_real(&length, scaling, config->max_positions, &config->yarn_original_positions, err);
 }
 
 static enum moeq_status read_rope(struct moeq_config *config, const json_t *json, struct moeq_error *err)
@@ -168,11 +211,9 @@ static enum moeq_status read_rope(struct moeq_config *config, const json_t *json
     const json_t *theta_holder = json_is_object(parameters) ? parameters : json;
     if (json_is_object(parameters))
         scaling = parameters;
-    enum moeq_status status = moeq_json_real_or(theta_holder, "rope_theta", 10000, &config->rope_theta, err);
+    enum moeq_status status = READ_REALS(config, theta_holder, rope_keys, err);
     if (status)
         return status;
-    if (!(config->rope_theta > 1))
-        return moeq_fail(err, MOEQ_DAMAGED, "\"rope_theta\" must be above 1");
     if (json_is_object(scaling))
         return read_yarn(config, scaling, err);
     return scaling && !json_is_null(scaling)
@@ -187,8 +228,7 @@ static enum moeq_status read_router(struct moeq_config *config, const struct fam
     const char *fallback = family->scoring == MOEQ_SCORING_SIGMOID ? "sigmoid" : "softmax";
     enum moeq_status status = moeq_json_string_or(json, "scoring_func", fallback, &scoring, err);
     if (status || (status = moeq_json_string_or(json, "topk_method", family->topk_method, &method, err)) ||
-        (status = moeq_json_bool_or(json, "norm_topk_prob", false, &config->norm_topk, err)) ||
-        (status = moeq_json_real_or(json, "routed_scaling_factor", 1, &config->routed_scale, err)))
+        (status = moeq_json_bool_or(json, "norm_topk_prob", false, &config->norm_topk, err)))
         return status;
     if (strcmp(scoring, "sigmoid") == 0)
         config->scoring = MOEQ_SCORING_SIGMOID;
@@ -417,13 +457,27 @@ static enum moeq_status read_v4(struct moeq_config *config, const struct family 
     config->correction_bias = true;
     config->layer_freq = 1;
     enum moeq_status status = read_rope(config, json, err);
-    if (status || (status = moeq_json_real_or(json, "routed_scaling_factor", 1, &config->routed_scale, err)))
+    if (status)
         return status;
     if (config->top_k > config->n_experts)
         return moeq_fail(err, MOEQ_DAMAGED, "\"num_experts_per_tok\" exceeds \"n_routed_experts\"");
     if ((uint64_t)config->n_heads * config->head_width % config->o_groups)
         return moeq_fail(err, MOEQ_DAMAGED, "\"o_groups\" must divide the width of all heads");
     return read_compression(config, json, err);
+}
+
+/* No fewer than the weights of a model, in floating point, which cannot wrap. */
+static double weights_at_most(const struct moeq_config *c)
+{
+    const double heads = c->n_heads, head = (double)c->qk_nope + c->qk_rope + c->v_width + c->head_width;
+    const double attention = heads * head * ((double)c->hidden + c->q_rank + 2.0 * c->kv_rank) +
+                             ((double)c->q_rank + c->kv_rank + c->qk_rope) * c->hidden +
+                             ((double)c->q_rank + c->hidden) * c->index_heads * c->index_width +
+                             ((double)c->hidden + heads * head) * c->o_groups * c->o_rank;
+    const double ffn = ((double)c->n_experts + c->n_shared) * c->expert_width + c->dense_width;
+    const double layers = (double)c->n_layers + c->n_mtp_layers;
+    const double tables = 2.0 + 2.0 * c->n_mtp_layers; /* embedding and head */
+    return layers * (attention + 3.0 * ffn * c->hidden) + tables * c->vocabulary * c->hidden;
 }
 
 static enum moeq_status read_config(struct moeq_config *config, const json_t *outer, struct moeq_error *err)
@@ -440,15 +494,18 @@ static enum moeq_status read_config(struct moeq_config *config, const json_t *ou
         return MOEQ_DAMAGED;
     config->design = family->design;
     enum moeq_status status = read_numbers(config, json, err);
-    if (status || (status = moeq_json_real_or(json, "rms_norm_eps", 1e-6, &config->norm_eps, err)) ||
+    if (!status && weights_at_most(config) > MAX_WEIGHTS)
+        status =
+            moeq_fail(err, MOEQ_DAMAGED,
+                      "\"num_hidden_layers\", \"n_routed_experts\" and the sizes describe more than 2^58 "
+                      "weights");
+    if (status || (status = READ_REALS(config, json, real_keys, err)) ||
         (status = moeq_json_uint_or(json, "bos_token_id", MAX_VOCABULARY, UINT64_MAX, &bos, err)) ||
         (status = designs[config->design](config, family, json, err)))
         return status;
     config->latent_norm_eps = 1e-6;
     config->mtp_copies = family->mtp_copies;
     config->bos = bos < config->vocabulary ? (int32_t)bos : -1;
-    if (!(config->norm_eps >= 0))
-        return moeq_fail(err, MOEQ_DAMAGED, "\"rms_norm_eps\" must not be negative");
     if ((status = read_quantization(config, outer, json, err)))
         return status;
     config->stray_inv_freq = strcmp(config->model_type, "kimi_k2") == 0 && config->says_fp8;

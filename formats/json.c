@@ -210,7 +210,8 @@ json_t *moeq_json_shape(const uint64_t *shape, size_t n_dims)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < n_dims; i++)
-        moeq_json_append(&list, json_integer((json_int_t)shape[i]));
+        moeq_json_append(&list, shape[i] <= INT64_MAX ? json_integer((json_int_t)shape[i])
+                                                      : json_real((double)shape[i]));
     return list;
 }
 

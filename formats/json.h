@@ -44,7 +44,8 @@ enum moeq_status moeq_json_value_uint(const json_t *value, const char *what, uin
 void moeq_json_append(json_t **list, json_t *value);
 void moeq_json_set(json_t **object, const char *key, json_t *value);
 json_t *moeq_json_real(double number); /* null where it is not finite: JSON has no such number */
-json_t *moeq_json_shape(const uint64_t *shape, size_t n_dims); /* [n_dims] as an array */
+/* [n_dims] as an array; what is above 2^63 as a real. */
+json_t *moeq_json_shape(const uint64_t *shape, size_t n_dims);
 
 /* Text of a value in a fixed form (insertion order kept, reals with 17 digits), so that equal values give
  * equal bytes. `pretty` indents by 1 and ends with a newline. free() it; NULL where memory is out. */

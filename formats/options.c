@@ -272,6 +272,8 @@ static enum moeq_status take_value(struct parse *p, const struct use *use)
         value = next;
         p->next++;
     }
+    if (!value && use->option->kind == MOEQ_OPTION_TEXT)
+        value = use->option->choices;
     if (value)
         return set_value(p, use->option, value);
     moeq_fail(p->err, MOEQ_USAGE, "--%s needs a value (%s)", use->option->name, use->option->value);

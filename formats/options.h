@@ -27,11 +27,12 @@ struct moeq_option {
     const char *name; /* long name without dashes */
     char letter;      /* short form, or 0 */
     enum moeq_option_kind kind;
-    const char *value;   /* placeholder in help ("FILE"), NULL for a flag */
-    const char *help;    /* one sentence, no full stop */
-    size_t offset;       /* offsetof in the verb's options struct */
-    uint64_t min, max;   /* MOEQ_OPTION_NUMBER */
-    const char *choices; /* MOEQ_OPTION_CHOICE: "a|b|c" */
+    const char *value; /* placeholder in help ("FILE"), NULL for a flag */
+    const char *help;  /* one sentence, no full stop */
+    size_t offset;     /* offsetof in the verb's options struct */
+    uint64_t min, max; /* MOEQ_OPTION_NUMBER */
+    const char
+        *choices; /* MOEQ_OPTION_CHOICE: "a|b|c"; MOEQ_OPTION_TEXT: the value where none follows, or NULL */
 };
 
 struct moeq_verb {

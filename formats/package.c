@@ -156,7 +156,7 @@ static enum moeq_status open_layer_file(struct moeq_package *p, const json_t *js
             status = moeq_fail(err, MOEQ_DAMAGED, "%llu bytes, the manifest says %llu",
                                (unsigned long long)file->file.n_bytes, (unsigned long long)n_bytes);
         else
-            status = moeq_safetensors_read(&file->st, &file->file, err);
+            status = moeq_safetensors_read(&file->st, &file->file, MOEQ_STRICT, err);
     }
     if (status) {
         moeq_error_in_file(err, path);

@@ -82,6 +82,14 @@ void moeq_error_hint(struct moeq_error *err, const char *format, ...)
     va_end(args);
 }
 
+size_t moeq_control_length(const char *p)
+{
+    const unsigned char *c = (const unsigned char *)p;
+    if (*c && (*c < 0x20 || *c == 0x7f))
+        return 1;
+    return c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0 ? 2 : 0;
+}
+
 const char *moeq_error_format(const struct moeq_error *err, char *dst, size_t capacity)
 {
     char where[64] = "";
@@ -90,11 +98,8 @@ const char *moeq_error_format(const struct moeq_error *err, char *dst, size_t ca
     snprintf(dst, capacity, "%s%s%s%s%s%s%s%s%s", err->file, err->file[0] ? ": " : "",
              err->tensor[0] ? "tensor " : "", err->tensor, err->tensor[0] ? ": " : "", err->message, where,
              err->hint[0] ? "; " : "", err->hint);
-    for (unsigned char *c = (unsigned char *)dst; *c; c++) {
-        if (*c < 0x20 || *c == 0x7f)
-            *c = '?';
-        else if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0) /* U+0080 to U+009F: terminals obey them too */
-            c[0] = c[1] = '?';
-    }
+    for (char *c = dst; *c; c++)
+        for (size_t n = moeq_control_length(c); n; n--)
+            c[n - 1] = '?';
     return dst;
 }

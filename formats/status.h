@@ -53,6 +53,11 @@ void moeq_error_in_tensor(struct moeq_error *err, const char *tensor);
 void moeq_error_at(struct moeq_error *err, uint64_t offset);
 void moeq_error_hint(struct moeq_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Bytes of the control character at p: 1 for U+0001 to U+001F and U+007F, 2 for U+0080 to U+009F, which
+ * terminals obey too, 0 for anything else. What comes from a file is printed with '?' in place of each such
+ * byte. */
+size_t moeq_control_length(const char *p);
+
 /* Writes the error as one line without a newline: "FILE: tensor T: message (byte N); hint". Control
  * characters of hostile names are shown as '?'. Returns dst. */
 const char *moeq_error_format(const struct moeq_error *err, char *dst, size_t capacity);

@@ -5,6 +5,11 @@
 #include <sys/resource.h>
 #include <time.h>
 
+enum moeq_strictness moeq_verb_strictness(const struct moeq_common *common)
+{
+    return common->lenient ? MOEQ_LENIENT : MOEQ_STRICT;
+}
+
 struct moeq_pool *moeq_verb_pool(const struct moeq_common *common, struct moeq_error *err)
 {
     unsigned n_jobs = common->jobs ? (unsigned)common->jobs : moeq_cpus_available();
@@ -36,6 +41,31 @@ const char *moeq_size_text(double n_bytes, char dst[MOEQ_SIZE_TEXT])
         n_bytes /= 1000;
     snprintf(dst, MOEQ_SIZE_TEXT, "%.2f %s", n_bytes, units[unit]);
     return dst;
+}
+
+int moeq_text_width(const char *text)
+{
+    int width = 0;
+    for (const char *p = text; *p;) {
+        const size_t n = moeq_control_length(p);
+        width += n ? (int)n : ((unsigned char)*p & 0xC0) != 0x80;
+        p += n ? n : 1;
+    }
+    return width;
+}
+
+void moeq_print_text(FILE *out, const char *text, int width)
+{
+    for (const char *p = text; *p;) {
+        const size_t n = moeq_control_length(p);
+        for (size_t i = 0; i < n; i++)
+            fputc('?', out);
+        if (!n)
+            fputc(*p, out);
+        p += n ? n : 1;
+    }
+    const int missing = width - moeq_text_width(text);
+    fprintf(out, "%*s", missing > 0 ? missing : 0, "");
 }
 
 uint64_t moeq_peak_memory(void)

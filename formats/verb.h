@@ -6,11 +6,13 @@
 #include "json.h"
 #include "options.h"
 #include "pool.h"
+#include "safetensors.h"
 
 /* First member of a verb's options struct. */
 struct moeq_common {
     uint64_t jobs; /* 0: not given */
     bool json, quiet;
+    bool lenient; /* of the verbs that read checkpoints, see MOEQ_LENIENT_OPTION */
 };
 
 #define MOEQ_COMMON_OPTIONS                                                                                  \
@@ -37,6 +39,16 @@ struct moeq_common {
             NULL                                                                                             \
     }
 
+/* A row more for the verbs that read the headers of checkpoints. */
+#define MOEQ_LENIENT_OPTION                                                                                  \
+    {                                                                                                        \
+        "lenient", 0, MOEQ_OPTION_FLAG, NULL,                                                                \
+            "take headers that the format forbids but the reference implementation reads, as it does",       \
+            offsetof(struct moeq_common, lenient), 0, 0, NULL                                                \
+    }
+
+enum moeq_strictness moeq_verb_strictness(const struct moeq_common *common);
+
 /* A pool of the threads that the options ask for. */
 struct moeq_pool *moeq_verb_pool(const struct moeq_common *common, struct moeq_error *err);
 
@@ -46,6 +58,13 @@ enum moeq_status moeq_verb_print_json(json_t *object, struct moeq_error *err);
 /* "4.72 MB" in decimal units; "812 bytes" below a kilobyte. Returns dst. */
 #define MOEQ_SIZE_TEXT 32
 const char *moeq_size_text(double n_bytes, char dst[MOEQ_SIZE_TEXT]);
+
+/* Prints a text from a file, a name for instance, whole and with '?' for control characters, then spaces up
+ * to `width` characters. */
+void moeq_print_text(FILE *out, const char *text, int width);
+
+/* The characters that it prints. */
+int moeq_text_width(const char *text);
 
 /* The largest resident size of this process so far, in bytes. */
 uint64_t moeq_peak_memory(void);

@@ -83,7 +83,8 @@ static enum moeq_status list_package(struct moeq_source *s, struct moeq_error *e
     return MOEQ_OK;
 }
 
-static enum moeq_status open_either(struct moeq_source *s, struct moeq_error *err)
+static enum moeq_status open_either(struct moeq_source *s, enum moeq_strictness strictness,
+                                    struct moeq_error *err)
 {
     enum moeq_status status;
     s->is_package = moeq_package_is_at(s->path);
@@ -95,7 +96,7 @@ static enum moeq_status open_either(struct moeq_source *s, struct moeq_error *er
     }
     /* The configuration first: an unknown architecture is a better answer than a detail of its files. */
     status = moeq_config_load(&s->config, s->path, err);
-    return status ? status : moeq_checkpoint_open(&s->checkpoint, s->path, err);
+    return status ? status : moeq_checkpoint_open_as(&s->checkpoint, s->path, strictness, err);
 }
 
 /* ---- finding ---- */
@@ -142,11 +143,17 @@ static enum moeq_status index_weights(struct moeq_source *s, struct moeq_error *
 
 enum moeq_status moeq_source_open(struct moeq_source *source, const char *path, struct moeq_error *err)
 {
+    return moeq_source_open_as(source, path, MOEQ_STRICT, err);
+}
+
+enum moeq_status moeq_source_open_as(struct moeq_source *source, const char *path,
+                                     enum moeq_strictness strictness, struct moeq_error *err)
+{
     *source = (struct moeq_source){0};
     enum moeq_status status = moeq_place_open(&source->place, path, err);
     source->path = source->place.path;
     if (!status)
-        status = open_either(source, err);
+        status = open_either(source, strictness, err);
     if (!status)
         status = source->is_package ? list_package(source, err) : moeq_release_list(source, err);
     if (!status)

@@ -60,6 +60,9 @@ struct moeq_source {
 /* Opens a checkpoint folder or a package; reads headers, config.json and, of a package, checks all hashes but
  * those of the segments. The architecture must be one that config.h knows. On failure nothing to close. */
 enum moeq_status moeq_source_open(struct moeq_source *source, const char *path, struct moeq_error *err);
+/* The same, with the headers of a checkpoint (not of a package) read strictly or leniently. */
+enum moeq_status moeq_source_open_as(struct moeq_source *source, const char *path,
+                                     enum moeq_strictness strictness, struct moeq_error *err);
 void moeq_source_close(struct moeq_source *source);
 
 /* NULL where there is none. */

@@ -192,32 +192,50 @@ static uint64_t largest(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-struct moeq_sweep_memory moeq_sweep_memory(const struct moeq_source *source, uint64_t n_windows,
-                                           uint64_t context, unsigned n_jobs)
+/* The packed weights that are in memory at once. */
+static uint64_t weights_at_once(const struct moeq_source *source, bool sparse)
 {
     const struct moeq_config *c = &source->config;
-    const uint64_t n = n_windows * context, chunk = chunk_tokens(context) < n ? chunk_tokens(context) : n;
-    struct moeq_sweep_memory m = {.layer_float32 = moeq_model_layer_bytes(source)};
-    const bool sparse = moeq_indexer_is_needed(c, context);
-    m.hidden = 2 * n * c->hidden * sizeof(float);
-    m.routing = 2 * n * c->top_k * (sizeof(int32_t) + sizeof(float));
     const struct moeq_weight *embed_weight = moeq_source_part(source, MOEQ_PART_EMBED, -1, -1);
     const struct moeq_weight *head = moeq_source_part(source, MOEQ_PART_HEAD, -1, -1);
-    m.weights = largest(embed_weight ? embed_weight->n_padded : 0, head ? head->n_padded : 0);
+    uint64_t n = largest(embed_weight ? embed_weight->n_padded : 0, head ? head->n_padded : 0);
     for (uint32_t layer = 0; layer < c->n_layers; layer++) {
-        m.weights = largest(m.weights, attention_bytes(source, (int)layer, sparse));
-        m.weights = largest(m.weights, mlp_bytes(source, MOEQ_PART_DENSE_GATE, (int)layer, -1));
-        m.weights = largest(m.weights, mlp_bytes(source, MOEQ_PART_SHARED_GATE, (int)layer, -1));
+        n = largest(n, attention_bytes(source, (int)layer, sparse));
+        n = largest(n, mlp_bytes(source, MOEQ_PART_DENSE_GATE, (int)layer, -1));
+        n = largest(n, mlp_bytes(source, MOEQ_PART_SHARED_GATE, (int)layer, -1));
         for (uint32_t e = 0; e < c->n_experts && moeq_config_layer_is_moe(c, layer); e++)
-            m.weights = largest(m.weights, mlp_bytes(source, MOEQ_PART_EXPERT_GATE, (int)layer, (int)e));
+            n = largest(n, mlp_bytes(source, MOEQ_PART_EXPERT_GATE, (int)layer, (int)e));
     }
+    return n;
+}
+
+struct moeq_sweep_memory moeq_sweep_memory_of(const struct moeq_config *config, uint64_t weights,
+                                              uint64_t head, uint64_t n_windows, uint64_t context,
+                                              unsigned n_jobs)
+{
+    const struct moeq_config *c = config;
+    const uint64_t n = n_windows * context, chunk = chunk_tokens(context) < n ? chunk_tokens(context) : n;
+    struct moeq_sweep_memory m = {.weights = weights, .head = head};
+    m.hidden = 2 * n * c->hidden * sizeof(float);
+    m.routing = 2 * n * c->top_k * (sizeof(int32_t) + sizeof(float));
     uint64_t widest = largest(largest(c->hidden, moeq_ffn_width(c)), (uint64_t)c->n_heads * c->v_width);
     uint64_t tile = widest * (MOEQ_SCRATCH_FLOATS_PER_COLUMN) * sizeof(float);
     uint64_t keys = context * ((uint64_t)c->qk_nope + c->qk_rope + 1) * sizeof(float);
     m.work = moeq_layer_work_bytes(c, chunk) + n_jobs * largest(tile, keys);
-    if (sparse) {
+    if (moeq_indexer_is_needed(c, context)) {
         m.routing += n * moeq_selected_row(context);
         m.work += moeq_indexer_work_bytes(c, chunk, context);
     }
+    return m;
+}
+
+struct moeq_sweep_memory moeq_sweep_memory(const struct moeq_source *source, uint64_t n_windows,
+                                           uint64_t context, unsigned n_jobs)
+{
+    const struct moeq_weight *head = moeq_source_part(source, MOEQ_PART_HEAD, -1, -1);
+    struct moeq_sweep_memory m = moeq_sweep_memory_of(
+        &source->config, weights_at_once(source, moeq_indexer_is_needed(&source->config, context)),
+        head ? head->n_padded : 0, n_windows, context, n_jobs);
+    m.layer_float32 = moeq_model_layer_bytes(source);
     return m;
 }

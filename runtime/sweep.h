@@ -47,11 +47,18 @@ struct moeq_sweep_memory {
     uint64_t hidden;  /* the hidden states of all tokens, as residual stream and as input of the experts */
     uint64_t routing; /* chosen experts and their weights, chosen keys */
     uint64_t weights; /* packed weights that are in memory at once */
+    uint64_t head;    /* of the packed head, which stays for the logits once the layers are done */
     uint64_t work;    /* activations of a chunk, tiles of the workers */
     uint64_t layer_float32; /* for comparison: the largest layer, if it were float32 */
 };
 
 struct moeq_sweep_memory moeq_sweep_memory(const struct moeq_source *source, uint64_t n_windows,
                                            uint64_t context, unsigned n_jobs);
+
+/* The same for a model of which only config.json and the bytes of `weights` and `head` are known; without
+ * layer_float32. */
+struct moeq_sweep_memory moeq_sweep_memory_of(const struct moeq_config *config, uint64_t weights,
+                                              uint64_t head, uint64_t n_windows, uint64_t context,
+                                              unsigned n_jobs);
 
 #endif

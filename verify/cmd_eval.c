@@ -27,6 +27,7 @@ static const struct moeq_option options_table[] = {
      OPTION(context), 2, 1u << 20, NULL},
     {"windows", 'w', MOEQ_OPTION_NUMBER, "N", "evaluate only the first N windows", OPTION(windows), 1,
      1u << 30, NULL},
+    MOEQ_LENIENT_OPTION,
     MOEQ_COMMON_OPTIONS,
     {NULL, 0, 0, NULL, NULL, 0, 0, 0, NULL},
 };
@@ -47,9 +48,10 @@ static uint64_t context_of(const struct eval_options *o, bool llama)
 }
 
 /* Opens a model and checks it, before anything is sized by its config.json. */
-static enum moeq_status open_model(struct moeq_source *source, const char *path, struct moeq_error *err)
+static enum moeq_status open_model(struct moeq_source *source, const char *path,
+                                   enum moeq_strictness strictness, struct moeq_error *err)
 {
-    enum moeq_status status = moeq_source_open(source, path, err);
+    enum moeq_status status = moeq_source_open_as(source, path, strictness, err);
     return status ? status : moeq_model_check(source, err);
 }
 
@@ -190,9 +192,10 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
         moeq_fail(err, MOEQ_USAGE, "on what text? --text is missing");
         return MOEQ_USAGE;
     }
-    enum moeq_status status = open_model(&e.source, positional[0], err);
+    const enum moeq_strictness strictness = moeq_verb_strictness(&e.options->common);
+    enum moeq_status status = open_model(&e.source, positional[0], strictness, err);
     if (!status && e.options->reference)
-        status = open_model(&e.reference, e.options->reference, err);
+        status = open_model(&e.reference, e.options->reference, strictness, err);
     if (!status)
         status = cut_text(&e, err);
     if (!status)

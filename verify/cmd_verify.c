@@ -22,6 +22,7 @@ static const struct moeq_option options_table[] = {
      0, 0, NULL},
     {"tensors", 0, MOEQ_OPTION_FLAG, NULL, "with --against: one line for every tensor", OPTION(tensors), 0, 0,
      NULL},
+    MOEQ_LENIENT_OPTION,
     MOEQ_COMMON_OPTIONS,
     {NULL, 0, 0, NULL, NULL, 0, 0, 0, NULL},
 };
@@ -110,7 +111,8 @@ static const char *verdict(const struct moeq_difference *d)
 static void print_tensor(const struct moeq_difference *d)
 {
     char level[MOEQ_FORMAT_BYTES];
-    printf("%-60s %-13s relative RMS %.6f  worst %.3g at [%llu, %llu]  %s\n", d->weight->name,
+    moeq_print_text(stdout, d->weight->name, 60);
+    printf(" %-13s relative RMS %.6f  worst %.3g at [%llu, %llu]  %s\n",
            moeq_format_text(d->weight->format, level), d->relative_rms, d->worst,
            (unsigned long long)d->worst_row, (unsigned long long)d->worst_col, verdict(d));
 }
@@ -125,9 +127,11 @@ static void print_comparison(const struct verification *v)
     }
     if (!v->options->tensors && v->n_bad > MAX_LINES)
         printf("… and %zu more tensors FAILED\n", v->n_bad - MAX_LINES);
-    if (v->n_missing)
-        printf("FAILED: %zu tensors of the source are missing, the first is %s\n", v->n_missing,
-               v->first_missing);
+    if (v->n_missing) {
+        printf("FAILED: %zu tensors of the source are missing, the first is ", v->n_missing);
+        moeq_print_text(stdout, v->first_missing, 0);
+        printf("\n");
+    }
 }
 
 /* ---- JSON ---- */
@@ -196,7 +200,8 @@ static enum moeq_status compare(struct verification *v, struct moeq_error *err)
 {
     enum moeq_status status = moeq_source_open(&v->package, v->path, err);
     if (!status)
-        status = moeq_source_open(&v->source, v->options->against, err);
+        status = moeq_source_open_as(&v->source, v->options->against,
+                                     moeq_verb_strictness(&v->options->common), err);
     if (status)
         return status;
     uint64_t work = 0;

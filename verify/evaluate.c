@@ -192,25 +192,49 @@ enum moeq_status moeq_evaluate(const struct moeq_source *source, const struct mo
     return status;
 }
 
+static uint64_t sweep_bytes(const struct moeq_sweep_memory *m)
+{
+    return m->hidden + m->routing + m->weights + m->work;
+}
+
+/* The workers' tiles stay, and the hidden states of a chunk are gathered: no more than the sweep's work. */
+static uint64_t scoring_bytes(const struct moeq_config *config, const struct moeq_sweep_memory *sweep,
+                              const struct moeq_windows *windows)
+{
+    const uint64_t vocabulary = config->vocabulary, n_scored = windows->n_windows * windows->n_scored;
+    const uint64_t logits = chunk_tokens(vocabulary) * vocabulary * sizeof(float);
+    return logits + sweep->head + sweep->work + n_scored * sizeof(double);
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+struct moeq_evaluation_memory moeq_evaluate_memory_of(const struct moeq_config *config,
+                                                      struct moeq_sweep_memory sweep,
+                                                      const struct moeq_windows *windows)
+{
+    struct moeq_evaluation_memory m = {.sweep = sweep, .scoring = scoring_bytes(config, &sweep, windows)};
+    const uint64_t kept = m.sweep.hidden / 2; /* what stays of a sweep that is over */
+    m.total = larger(sweep_bytes(&m.sweep), kept + m.scoring);
+    return m;
+}
+
 struct moeq_evaluation_memory moeq_evaluate_memory(const struct moeq_source *source,
                                                    const struct moeq_source *reference,
                                                    const struct moeq_windows *windows, unsigned n_jobs)
 {
-    const uint64_t vocabulary = source->config.vocabulary, n_scored = windows->n_windows * windows->n_scored;
-    const uint64_t head = vocabulary * source->config.hidden * sizeof(float);
-    struct moeq_evaluation_memory m = {0};
-    m.sweep = moeq_sweep_memory(source, windows->n_windows, windows->context, n_jobs);
-    uint64_t sweep = m.sweep.hidden + m.sweep.routing + m.sweep.weights + m.sweep.work;
-    uint64_t kept = m.sweep.hidden / 2; /* what stays of a sweep that is over */
-    m.scoring = chunk_tokens(vocabulary) * vocabulary * sizeof(float) + head + n_scored * sizeof(double);
-    if (reference) {
-        struct moeq_sweep_memory other =
-            moeq_sweep_memory(reference, windows->n_windows, windows->context, n_jobs);
-        uint64_t needed = kept + other.hidden + other.routing + other.weights + other.work;
-        sweep = needed > sweep ? needed : sweep;
-        kept += other.hidden / 2;
-        m.scoring = 2 * m.scoring + n_scored * (sizeof(double) + 1);
-    }
-    m.total = sweep > kept + m.scoring ? sweep : kept + m.scoring;
+    const uint64_t n_scored = windows->n_windows * windows->n_scored;
+    struct moeq_evaluation_memory m = moeq_evaluate_memory_of(
+        &source->config, moeq_sweep_memory(source, windows->n_windows, windows->context, n_jobs), windows);
+    if (!reference)
+        return m;
+    const struct moeq_sweep_memory other =
+        moeq_sweep_memory(reference, windows->n_windows, windows->context, n_jobs);
+    const uint64_t kept = m.sweep.hidden / 2;
+    const uint64_t sweeps = larger(sweep_bytes(&m.sweep), kept + sweep_bytes(&other));
+    m.scoring += scoring_bytes(&reference->config, &other, windows) + n_scored * (sizeof(double) + 1);
+    m.total = larger(sweeps, kept + other.hidden / 2 + m.scoring);
     return m;
 }

@@ -42,4 +42,9 @@ struct moeq_evaluation_memory moeq_evaluate_memory(const struct moeq_source *sou
                                                    const struct moeq_source *reference,
                                                    const struct moeq_windows *windows, unsigned n_jobs);
 
+/* The same without a reference, from what the sweep needs. */
+struct moeq_evaluation_memory moeq_evaluate_memory_of(const struct moeq_config *config,
+                                                      struct moeq_sweep_memory sweep,
+                                                      const struct moeq_windows *windows);
+
 #endif

@@ -42,6 +42,26 @@ tensor_offset() { # FILE TENSOR
         sed -E "s/.*\"data_offsets\":\[([0-9]+),.*/\1/" | awk -v n="$n" '{ print $1 + n + 8 } END { exit !NR }'
 }
 
+# A safetensors file of the header given and so many bytes of data.
+write_safetensors() { # FILE HEADER N_DATA
+    put_length "$1" "$(printf '%s' "$2" | wc -c)" && printf '%s' "$2" >>"$1" && head -c "$3" /dev/zero >>"$1"
+}
+
+put_length() { # FILE N
+    local i escaped=
+    for ((i = 0; i < 8; i++)); do
+        escaped+=$(printf '\\x%02x' $(($2 >> (8 * i) & 255)))
+    done
+    printf '%b' "$escaped" >"$1"
+}
+
+# Gives the header of a file a leading space, which the format forbids and the reference implementation reads.
+loosen() { # FILE
+    local n
+    n=$(header_bytes "$1")
+    put_length loose $((n + 1)) && printf ' ' >>loose && tail -c +9 "$1" >>loose && mv loose "$1"
+}
+
 # Bytes of all files of a folder.
 folder_bytes() { # FOLDER
     find "$1" -type f -printf '%s\n' | awk '{ n += $1 } END { print n }'

@@ -37,11 +37,14 @@ static void check_rebuilt(const struct moeq_safetensors *st)
     if (!copy)
         return;
     memcpy(copy, st->tensors, st->n_tensors * sizeof *copy);
-    const json_t *metadata = json_object_get(st->json, "__metadata__");
+    json_t *metadata = moeq_safetensors_metadata_json(st);
+    fuzz_require(metadata != NULL);
     fuzz_require(moeq_safetensors_build(copy, st->n_tensors, metadata, &head, NULL) == MOEQ_OK);
+    json_decref(metadata);
     fuzz_require(head.n_bytes % 64 == 0);
     uint64_t n_file = head.n_bytes + (st->n_bytes - st->data_offset);
-    fuzz_require(moeq_safetensors_parse(&again, head.data, head.n_bytes, n_file, NULL) == MOEQ_OK);
+    fuzz_require(moeq_safetensors_parse(&again, head.data, head.n_bytes, n_file, MOEQ_STRICT, NULL) ==
+                 MOEQ_OK);
     check_tensors(&again);
     fuzz_require(again.n_tensors == st->n_tensors);
     for (size_t i = 0; i < st->n_tensors; i++) {
@@ -56,17 +59,39 @@ static void check_rebuilt(const struct moeq_safetensors *st)
     free(copy);
 }
 
+/* What is read strictly is read leniently, and alike. */
+static void check_lenient(const struct moeq_safetensors *st, const uint8_t *data, size_t n, uint64_t n_file)
+{
+    struct moeq_safetensors lenient;
+    fuzz_require(moeq_safetensors_parse(&lenient, data, n, n_file, MOEQ_LENIENT, NULL) == MOEQ_OK);
+    fuzz_require(lenient.n_tensors == st->n_tensors && lenient.n_metadata == st->n_metadata);
+    for (size_t i = 0; i < st->n_tensors; i++) {
+        const struct moeq_tensor *a = &st->tensors[i], *b = &lenient.tensors[i];
+        fuzz_require(strcmp(a->name, b->name) == 0 && a->dtype == b->dtype && a->n_dims == b->n_dims);
+        fuzz_require(a->offset == b->offset && a->n_bytes == b->n_bytes);
+    }
+    moeq_safetensors_free(&lenient);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct moeq_safetensors st;
     struct moeq_error err = {0};
     uint64_t n_file = file_size(data, &n);
-    enum moeq_status status = moeq_safetensors_parse(&st, data, n, n_file, &err);
+    enum moeq_status status = moeq_safetensors_parse(&st, data, n, n_file, MOEQ_LENIENT, &err);
+    fuzz_require_error(status, &err);
+    if (!status) {
+        check_tensors(&st);
+        moeq_safetensors_free(&st);
+    }
+    err = (struct moeq_error){0};
+    status = moeq_safetensors_parse(&st, data, n, n_file, MOEQ_STRICT, &err);
     fuzz_require_error(status, &err);
     if (status)
         return 0;
     check_tensors(&st);
     moeq_safetensors_metadata(&st, "format");
+    check_lenient(&st, data, n, n_file);
     check_rebuilt(&st);
     moeq_safetensors_free(&st);
     return 0;

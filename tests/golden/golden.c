@@ -131,7 +131,8 @@ int main(int argc, char **argv)
     golden_path = argv[2];
     if (argc > 3)
         n_jobs = (unsigned)atoi(argv[3]);
-    if (moeq_file_open(&file, golden_path, &error) || moeq_safetensors_read(&golden, &file, &error)) {
+    if (moeq_file_open(&file, golden_path, &error) ||
+        moeq_safetensors_read(&golden, &file, MOEQ_STRICT, &error)) {
         char line[1024];
         printf("%s\n", moeq_error_format(&error, line, sizeof line));
         return 1;

@@ -138,6 +138,41 @@ static void test_every_form_of_a_value(void)
     release();
 }
 
+/* "--tensors" at the end of a line, or before another option, means all of them. */
+static void test_value_where_none_follows(void)
+{
+    static const struct moeq_option rows[] = {
+        {.name = "output",
+         .letter = 'o',
+         .kind = MOEQ_OPTION_TEXT,
+         .value = "PKG",
+         .help = "",
+         .offset = offsetof(struct convert_options, output),
+         .choices = "*"},
+        {.name = "quiet",
+         .letter = 'q',
+         .kind = MOEQ_OPTION_FLAG,
+         .help = "",
+         .offset = offsetof(struct convert_options, quiet)},
+        {.name = NULL},
+    };
+    const struct moeq_verb verb = {.name = "inspect",
+                                   .arguments = "SRC",
+                                   .options = rows,
+                                   .n_positional_min = 1,
+                                   .n_positional_max = 1,
+                                   .options_size = sizeof(struct convert_options)};
+    char *words[][5] = {{"SRC", "--output", NULL},       {"SRC", "-o", NULL},
+                        {"SRC", "--output", "-q", NULL}, {"SRC", "-o", "--quiet", NULL},
+                        {"--output", "x*", "SRC", NULL}, {"SRC", "--output=x*", NULL}};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        CU_ASSERT_EQUAL(parse_verb(&verb, words[i]), MOEQ_OK);
+        CU_ASSERT_STRING_EQUAL(options.output, i < 4 ? "*" : "x*");
+        CU_ASSERT_STRING_EQUAL(positional.items[0], "SRC");
+        moeq_options_free(&verb, &options, &positional);
+    }
+}
+
 static void test_what_is_not_given_is_zero(void)
 {
     CU_ASSERT_EQUAL(PARSE("SRC"), MOEQ_OK);
@@ -473,6 +508,7 @@ int main(void)
         return 1;
     CU_pSuite suite = CU_add_suite("options", NULL, NULL);
     CU_ADD_TEST(suite, test_every_form_of_a_value);
+    CU_ADD_TEST(suite, test_value_where_none_follows);
     CU_ADD_TEST(suite, test_what_is_not_given_is_zero);
     CU_ADD_TEST(suite, test_flags);
     CU_ADD_TEST(suite, test_order_of_arguments);
