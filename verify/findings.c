@@ -2,7 +2,6 @@
 
 #include "bytes.h"
 
-#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +19,7 @@ static const struct {
     [MOEQ_FOUND_HASH] = {"hash", MOEQ_FAILED},
     [MOEQ_FOUND_UNFINISHED] = {"unfinished", MOEQ_FAILED},
     [MOEQ_FOUND_UNREADABLE] = {"unreadable", MOEQ_FAILED},
-    [MOEQ_FOUND_CONFIG] = {"config", MOEQ_FAILED},
+    [MOEQ_FOUND_JSON] = {"json", MOEQ_FAILED},
     [MOEQ_FOUND_INDEX] = {"index", MOEQ_FAILED},
     [MOEQ_FOUND_OUTSIDE] = {"outside", MOEQ_FAILED},
     [MOEQ_FOUND_RECORDS_DISAGREE] = {"records-disagree", MOEQ_FAILED},
@@ -44,7 +43,6 @@ static const struct {
     [MOEQ_FOUND_NO_HASHES] = {"no-hashes", MOEQ_NOTE},
     [MOEQ_FOUND_NOT_COMPARED] = {"not-compared", MOEQ_NOTE},
     [MOEQ_FOUND_NOT_DOWNLOADED] = {"not-downloaded", MOEQ_NOTE},
-    [MOEQ_FOUND_CHANGED] = {"changed", MOEQ_NOTE},
 };
 
 enum moeq_severity moeq_finding_severity(enum moeq_finding_kind kind)

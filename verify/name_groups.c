@@ -7,6 +7,7 @@
 
 #define MAX_NUMBERS 3 /* of a name; further ones stay part of the pattern */
 #define MAX_DIGITS  9
+#define MAX_TAILS   6 /* of a group that are spelled out */
 
 /* A name, or several that were merged: the pattern has '\1' in place of each number. */
 struct row {
@@ -122,7 +123,8 @@ static enum moeq_status merge(struct row *rows, size_t *n_rows, size_t dimension
         status = lift(&rows[i], dimension, err);
     if (status)
         return status;
-    qsort(rows, *n_rows, sizeof *rows, by_value);
+    if (*n_rows)
+        qsort(rows, *n_rows, sizeof *rows, by_value);
     size_t kept = 0;
     for (size_t i = 0; i < *n_rows;) {
         size_t end = i + 1, n_names = rows[i].n_names;
@@ -150,19 +152,99 @@ static enum moeq_status merge(struct row *rows, size_t *n_rows, size_t dimension
 
 /* ---- the result ---- */
 
-static char *row_text(const struct row *row, struct moeq_error *err)
+/* What of a pattern stands behind its last number, "" where it has none. */
+static const char *tail_of(const struct row *row)
 {
-    size_t n = strlen(row->pattern) + 1, next = 0;
-    for (size_t i = 0; i < row->n_numbers; i++)
-        n += strlen(row->numbers[i]);
-    char *text = moeq_calloc(n, 1, err), *to = text;
-    for (const char *c = row->pattern; to && *c; c++) {
-        if (*c == '\1' && next < row->n_numbers)
-            to = stpcpy(to, row->numbers[next++]);
+    const char *mark = strrchr(row->pattern, '\1');
+    return mark ? mark + 1 : "";
+}
+
+static size_t head_length(const struct row *row)
+{
+    return strlen(row->pattern) - strlen(tail_of(row));
+}
+
+static int compare_heads(const struct row *x, const struct row *y)
+{
+    const size_t n = head_length(x), m = head_length(y);
+    int order = strncmp(x->pattern, y->pattern, n < m ? n : m);
+    if (order == 0)
+        order = (n > m) - (n < m);
+    for (size_t i = 0; order == 0 && i < x->n_numbers && i < y->n_numbers; i++)
+        order = strcmp(x->numbers[i], y->numbers[i]);
+    return order;
+}
+
+static int by_head(const void *a, const void *b)
+{
+    const struct row *x = a, *y = b;
+    int order = compare_heads(x, y);
+    return order ? order : strcmp(tail_of(x), tail_of(y));
+}
+
+/* Rows of one head as one text; tails that end alike are not worth a grammar of their own. */
+static void write_text(FILE *out, const struct row *rows, size_t n)
+{
+    size_t next = 0;
+    const size_t length = head_length(&rows[0]);
+    for (size_t i = 0; i < length; i++)
+        if (rows[0].pattern[i] == '\1' && next < rows[0].n_numbers)
+            fputs(rows[0].numbers[next++], out);
         else
-            *to++ = *c;
+            fputc(rows[0].pattern[i], out);
+    const char *tail = tail_of(&rows[0]);
+    if (n == 1) {
+        fputs(tail, out);
+        return;
     }
-    return text;
+    fputs(".{", out);
+    for (size_t i = 0; i < n && i < MAX_TAILS; i++) {
+        tail = tail_of(&rows[i]);
+        fprintf(out, "%s%s", i ? "," : "", *tail == '.' ? tail + 1 : tail);
+    }
+    if (n > MAX_TAILS)
+        fprintf(out, ",… %zu more", n - MAX_TAILS);
+    fputc('}', out);
+}
+
+static enum moeq_status make_group(struct moeq_name_group *group, const struct row *rows, size_t n,
+                                   struct moeq_error *err)
+{
+    size_t size;
+    FILE *out = open_memstream(&group->text, &size);
+    if (!out)
+        return moeq_fail_alloc(err, 0);
+    write_text(out, rows, n);
+    for (size_t i = 0; i < n; i++)
+        group->n_names += rows[i].n_names;
+    if (fclose(out) == 0 && group->text)
+        return MOEQ_OK;
+    free(group->text);
+    group->text = NULL;
+    return moeq_fail_alloc(err, 0);
+}
+
+/* Whether a name may share its group: only where a number stands in front of the tail. */
+static bool same_group(const struct row *x, const struct row *y)
+{
+    return x->n_numbers > 0 && x->n_numbers == y->n_numbers && compare_heads(x, y) == 0;
+}
+
+static enum moeq_status make_groups(struct row *rows, size_t n_rows, struct moeq_name_groups *out,
+                                    struct moeq_error *err)
+{
+    enum moeq_status status = MOEQ_OK;
+    if (n_rows)
+        qsort(rows, n_rows, sizeof *rows, by_head);
+    for (size_t i = 0; !status && i < n_rows;) {
+        size_t end = i + 1;
+        while (end < n_rows && same_group(&rows[i], &rows[end]))
+            end++;
+        status = make_group(&out->items[out->n_items], &rows[i], end - i, err);
+        out->n_items += !status;
+        i = end;
+    }
+    return status;
 }
 
 static int by_size(const void *a, const void *b)
@@ -188,19 +270,14 @@ enum moeq_status moeq_name_groups_make(const char *const *names, size_t n, struc
     /* From behind: the experts of a layer first, then the layers that have the same experts. */
     for (size_t d = MAX_NUMBERS; !status && d-- > 0;)
         status = merge(rows, &n_rows, d, err);
-    for (size_t i = 0; !status && i < n_rows; i++) {
-        struct moeq_name_group *group = &out->items[out->n_items];
-        group->n_names = rows[i].n_names;
-        group->text = row_text(&rows[i], err);
-        status = group->text ? MOEQ_OK : MOEQ_OVER_MEMORY;
-        out->n_items += group->text != NULL;
-    }
+    if (!status)
+        status = make_groups(rows, n_rows, out, err);
     for (size_t i = 0; rows && i < n; i++)
         row_free(&rows[i]);
     free(rows);
     if (status)
         moeq_name_groups_free(out);
-    else
+    else if (out->n_items)
         qsort(out->items, out->n_items, sizeof *out->items, by_size);
     return status;
 }
