@@ -25,8 +25,9 @@ struct judging {
 static void fail(struct judging *j, enum moeq_finding_kind kind, const char *message)
 {
     char advice[MOEQ_ADVICE_BYTES];
+    const bool again = kind != MOEQ_FOUND_LFS_POINTER || j->download->layout != MOEQ_LAYOUT_GIT;
     moeq_found(&j->download->findings, kind, 1, j->file->path,
-               moeq_download_advice(j->download, j->file->path, true, advice), "%s", message);
+               moeq_download_advice(j->download, j->file->path, again, advice), "%s", message);
     j->is_wrong = true;
 }
 
@@ -201,12 +202,11 @@ static void report_no_hashes(struct moeq_download *d, bool quick)
         }
     if (quick && n_without < n)
         moeq_found(&d->findings, MOEQ_FOUND_NO_HASHES, n - n_without, NULL, "run it without --quick",
-                   "hashes of %zu shards are known, and were not compared", n - n_without);
+                   "the hashes of %zu of %zu shards are known and were not compared", n - n_without, n);
     if (n_without)
         moeq_found(&d->findings, MOEQ_FOUND_NO_HASHES, n_without, NULL,
                    "put the repository's SHA-256 into a file SHA256SUMS in this folder",
-                   "nothing here says what hash %zu of %zu shards should have: only their structure was "
-                   "checked",
+                   "nothing here tells the hash of %zu of %zu shards: only their structure was checked",
                    n_without, n);
 }
 

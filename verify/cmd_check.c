@@ -36,6 +36,11 @@ struct checking {
 
 /* ---- text ---- */
 
+static const char *plural(size_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
 static void print_findings(const struct moeq_findings *findings)
 {
     static const char *const labels[] = {"FAILED ", "warning", "note   "};
@@ -65,12 +70,14 @@ static void print_files(const struct moeq_check_report *r)
     static const char *const words[MOEQ_N_PROOFS] = {"by SHA-256", "by git SHA-1", "by structure alone",
                                                      "not checked", "wrong"};
     char size[MOEQ_SIZE_TEXT];
-    printf("%zu files, %s", r->all.n_files, moeq_size_text((double)r->all.n_bytes, size));
+    printf("%zu file%s, %s", r->all.n_files, plural(r->all.n_files),
+           moeq_size_text((double)r->all.n_bytes, size));
     for (size_t i = 0, n = 0; i < MOEQ_N_PROOFS; i++)
         if (r->proofs[i].n_files)
             printf("%s%zu %s (%s)", n++ ? ", " : ": ", r->proofs[i].n_files, words[i],
                    moeq_size_text((double)r->proofs[i].n_bytes, size));
-    printf("\n%zu tensors in %zu shards", r->tensors.n_tensors, r->n_shards);
+    printf("\n%zu tensor%s in %zu shard%s", r->tensors.n_tensors, plural(r->tensors.n_tensors), r->n_shards,
+           plural(r->n_shards));
     if (r->tensors.compared)
         printf("; %s calls for %llu", r->tensors.architecture, (unsigned long long)r->tensors.n_expected);
     printf("\n");
@@ -96,18 +103,13 @@ static bool passed(const struct checking *c)
     return c->report.n_failed == 0 && !(c->options->strict && c->report.n_warnings);
 }
 
-static const char *plural(size_t n)
-{
-    return n == 1 ? "" : "s";
-}
-
 static void print_verdict(const struct checking *c)
 {
     const struct moeq_check_report *r = &c->report;
     if (r->n_failed)
         printf("verdict: FAILED, %zu problem%s", r->n_failed, plural(r->n_failed));
     else if (!passed(c))
-        printf("verdict: FAILED, because of --strict");
+        printf("verdict: FAILED under --strict");
     else if (r->n_shards_hashed == r->n_shards && r->tensors.compared)
         printf("verdict: whole and right");
     else if (r->n_shards_hashed == r->n_shards)

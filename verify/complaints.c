@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define MAX_GROUPS  8  /* of names that a finding spells out */
+#define MAX_GROUPS  6  /* of names that a finding spells out */
 #define MAX_DETAILS 40 /* findings of one kind: beyond, they are counted */
 
 static const char of_two_downloads[] = "index and shards are of different downloads: download both again";

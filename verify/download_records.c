@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #define HUB_FOLDER         ".cache/huggingface"
+#define TEMPORARY_FOLDER   "._____temp" /* of ModelScope */
 #define METADATA_SUFFIX    ".metadata"
 #define MAX_SUMS_BYTES     (64u << 20)
 #define MAX_TREE_BYTES     (64u << 20)
@@ -46,8 +47,9 @@ static void report_left_out(struct moeq_download *d, const struct moeq_records *
     if (records->n_outside)
         moeq_found(&d->findings, MOEQ_FOUND_OUTSIDE, records->n_outside, name,
                    "do not trust this list; nothing outside the folder was looked at",
-                   "%zu %s out of the folder, the first is %s", records->n_outside,
-                   records->n_outside == 1 ? "path leads" : "paths lead", records->outside);
+                   "%zu %s out of the folder or hold%s control characters, the first is %s",
+                   records->n_outside, records->n_outside == 1 ? "path leads" : "paths lead",
+                   records->n_outside == 1 ? "s" : "", records->outside);
     if (records->n_bad)
         moeq_found(&d->findings, MOEQ_FOUND_BAD_RECORD, records->n_bad, name, NULL,
                    "%zu %s not of its format, the first is %s", records->n_bad,
@@ -153,6 +155,14 @@ static enum moeq_status report_blob_leftover(void *context, const char *path, co
     if (!moeq_has_suffix(path, ".incomplete"))
         return MOEQ_OK;
     snprintf(name, sizeof name, "blobs/%s", path);
+    return report_leftover(context, name, full, problem, err);
+}
+
+static enum moeq_status report_temporary(void *context, const char *path, const char *full,
+                                         const char *problem, struct moeq_error *err)
+{
+    char name[512];
+    snprintf(name, sizeof name, TEMPORARY_FOLDER "/%s", path);
     return report_leftover(context, name, full, problem, err);
 }
 
@@ -363,12 +373,12 @@ static void report_unfinished(struct moeq_download *d, const struct moeq_downloa
     }
 }
 
-static enum moeq_status report_temporary(struct moeq_download *d, struct moeq_error *err)
+static enum moeq_status read_modelscope(struct moeq_download *d, struct moeq_error *err)
 {
-    char *temporary = moeq_download_path(d, "._____temp", err);
+    char *temporary = moeq_download_path(d, TEMPORARY_FOLDER, err);
     enum moeq_status status = temporary ? MOEQ_OK : MOEQ_OVER_MEMORY;
     if (!status && moeq_path_is_dir(temporary))
-        status = moeq_walk(temporary, report_leftover, d, err);
+        status = moeq_walk(temporary, report_temporary, d, err);
     free(temporary);
     return status;
 }
@@ -381,7 +391,7 @@ enum moeq_status moeq_download_read_records(struct moeq_download *download, stru
     else if (download->layout == MOEQ_LAYOUT_HUB_LOCAL)
         status = read_hub_local(download, err);
     else if (download->layout == MOEQ_LAYOUT_MODELSCOPE)
-        status = report_temporary(download, err);
+        status = read_modelscope(download, err);
     if (!status)
         status = read_all_sums(download, err);
     for (size_t i = 0; !status && i < download->n_files; i++)

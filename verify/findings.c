@@ -81,6 +81,13 @@ static char *clean(char *text)
     return text;
 }
 
+static void finding_free(struct moeq_finding *finding)
+{
+    free(finding->file);
+    free(finding->message);
+    free(finding->advice);
+}
+
 static bool make_room(struct moeq_findings *f)
 {
     if (f->n_items < f->capacity)
@@ -114,9 +121,7 @@ void moeq_found(struct moeq_findings *findings, enum moeq_finding_kind kind, uin
         return;
     }
     findings->out_of_memory = true;
-    free(finding.message);
-    free(finding.file);
-    free(finding.advice);
+    finding_free(&finding);
 }
 
 static int by_importance(const void *a, const void *b)
@@ -132,8 +137,19 @@ static int by_importance(const void *a, const void *b)
 
 void moeq_findings_sort(struct moeq_findings *findings)
 {
+    struct moeq_finding *items = findings->items;
+    size_t kept = 0;
     if (findings->n_items)
-        qsort(findings->items, findings->n_items, sizeof *findings->items, by_importance);
+        qsort(items, findings->n_items, sizeof *items, by_importance);
+    for (size_t i = 0; i < findings->n_items; i++) {
+        /* Index, tree and metadata may all miss the same file: the first says the most. */
+        if (kept && items[i].file[0] && items[i].kind == MOEQ_FOUND_MISSING_FILE &&
+            strcmp(items[i].file, items[kept - 1].file) == 0)
+            finding_free(&items[i]);
+        else
+            items[kept++] = items[i];
+    }
+    findings->n_items = kept;
 }
 
 size_t moeq_findings_count(const struct moeq_findings *findings, enum moeq_severity severity)
@@ -146,11 +162,8 @@ size_t moeq_findings_count(const struct moeq_findings *findings, enum moeq_sever
 
 void moeq_findings_free(struct moeq_findings *findings)
 {
-    for (size_t i = 0; i < findings->n_items; i++) {
-        free(findings->items[i].file);
-        free(findings->items[i].message);
-        free(findings->items[i].advice);
-    }
+    for (size_t i = 0; i < findings->n_items; i++)
+        finding_free(&findings->items[i]);
     free(findings->items);
     *findings = (struct moeq_findings){0};
 }

@@ -68,7 +68,8 @@ struct moeq_findings {
 void moeq_found(struct moeq_findings *findings, enum moeq_finding_kind kind, uint64_t n, const char *file,
                 const char *advice, const char *format, ...) __attribute__((format(printf, 6, 7)));
 
-void moeq_findings_sort(struct moeq_findings *findings); /* by kind, then file, then text */
+/* By kind, then file, then text; a file that is missed more than once is missed once. */
+void moeq_findings_sort(struct moeq_findings *findings);
 size_t moeq_findings_count(const struct moeq_findings *findings, enum moeq_severity severity);
 void moeq_findings_free(struct moeq_findings *findings);
 

@@ -7,7 +7,7 @@
 
 #define MAX_NUMBERS 3 /* of a name; further ones stay part of the pattern */
 #define MAX_DIGITS  9
-#define MAX_TAILS   6 /* of a group that are spelled out */
+#define MAX_TAILS   4 /* of a group that are spelled out */
 
 /* A name, or several that were merged: the pattern has '\1' in place of each number. */
 struct row {

@@ -1,7 +1,7 @@
 /* Thousands of tensor names in a few lines: names that differ only in numbers between their dots become one
  * group, "model.layers.{3-60}.mlp.experts.{0-255}.down_proj.weight". A group stands for exactly its names:
  * the numbers in braces form a full grid. Groups of the same numbers are joined, with what follows the last
- * number listed in braces (and, beyond six, counted). */
+ * number listed in braces (and, beyond four, counted). */
 #ifndef MOEQ_NAME_GROUPS_H
 #define MOEQ_NAME_GROUPS_H
 

@@ -170,7 +170,7 @@ static void compare_tree(const struct moeq_shards *s, struct moeq_download *d)
         if (is_needed(s, record->path)) {
             moeq_found(&d->findings, MOEQ_FOUND_MISSING_FILE, 1, record->path,
                        moeq_download_advice(d, record->path, false, advice),
-                       "missing: the repository has it, %llu bytes", (unsigned long long)record->n_bytes);
+                       "missing: in the repository it has %llu bytes", (unsigned long long)record->n_bytes);
             continue;
         }
         if (n_others++ < 3 && used < sizeof names)
@@ -179,8 +179,8 @@ static void compare_tree(const struct moeq_shards *s, struct moeq_download *d)
     }
     if (n_others)
         moeq_found(&d->findings, MOEQ_FOUND_NOT_DOWNLOADED, n_others, NULL, NULL,
-                   "%zu %s of the repository not here, which no loader needs: %s%s", n_others,
-                   n_others == 1 ? "file is" : "files are", names, n_others > 3 ? ", …" : "");
+                   "%zu file%s of the repository that no loader needs %s not here: %s%s", n_others,
+                   n_others == 1 ? "" : "s", n_others == 1 ? "is" : "are", names, n_others > 3 ? ", …" : "");
 }
 
 static void report_missing_shards(const struct moeq_shards *s, struct moeq_download *d)
@@ -214,7 +214,7 @@ static bool parse_numbering(const char *name, size_t *prefix, unsigned *number, 
            strcmp(tail, WEIGHTS_SUFFIX) == 0;
 }
 
-static void report_missing_numbers(const struct moeq_shards *s, struct moeq_download *d)
+static void report_missing_numbers(struct moeq_shards *s, struct moeq_download *d)
 {
     size_t prefix;
     unsigned number, total;
@@ -222,6 +222,7 @@ static void report_missing_numbers(const struct moeq_shards *s, struct moeq_down
     if (!s->n_items || !parse_numbering(s->items[0].name, &prefix, &number, &total, &width) ||
         total <= s->n_items)
         return;
+    s->complete = false;
     unsigned first = 0;
     for (unsigned i = 1; i <= total && !first; i++) {
         char name[512];
@@ -236,13 +237,14 @@ static void report_missing_numbers(const struct moeq_shards *s, struct moeq_down
 }
 
 /* What the absence of an index means. */
-static void report_no_index(const struct moeq_shards *s, struct moeq_download *d)
+static void report_no_index(struct moeq_shards *s, struct moeq_download *d)
 {
     char advice[MOEQ_ADVICE_BYTES];
     const bool index_is_there = moeq_download_find(d, MOEQ_INDEX_NAME) != NULL;
     if (s->weight_map || d->layout == MOEQ_LAYOUT_FILE)
         return;
     report_missing_numbers(s, d);
+    s->complete = s->complete && s->n_items;
     if (s->n_items == 0 && !index_is_there)
         moeq_found(&d->findings, MOEQ_FOUND_MISSING_FILE, 1, NULL, "download the weights",
                    "no weights: neither an index nor a " WEIGHTS_SUFFIX " file");

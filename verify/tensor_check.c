@@ -277,28 +277,30 @@ static bool has_layer(const struct tensors *t, uint32_t layer)
 }
 
 /* MTP layers that are there. Some releases carry one and say 0; one that is left out is not needed to run. */
-static uint32_t count_mtp(struct tensors *t)
+static uint32_t count_mtp(const struct tensors *t)
 {
     const struct moeq_config *c = t->config;
-    if (c->n_mtp_layers == 0)
-        return has_layer(t, c->n_layers);
-    for (uint32_t i = 0; i < c->n_mtp_layers; i++)
-        if (!has_layer(t, c->n_layers + i)) {
-            moeq_found(&t->download->findings, MOEQ_FOUND_NO_MTP, c->n_mtp_layers - i, NULL, NULL,
-                       "config.json says %u MTP layers, %u are here; predicting the next token does not need "
-                       "them",
-                       c->n_mtp_layers, i);
-            return i;
-        }
-    return c->n_mtp_layers;
+    uint32_t n = 0, at_most = c->n_mtp_layers ? c->n_mtp_layers : 1;
+    while (n < at_most && has_layer(t, c->n_layers + n))
+        n++;
+    return n;
 }
 
+static void report_mtp(const struct tensors *t, uint32_t n_mtp)
+{
+    if (n_mtp < t->config->n_mtp_layers)
+        moeq_found(&t->download->findings, MOEQ_FOUND_NO_MTP, t->config->n_mtp_layers - n_mtp, NULL, NULL,
+                   "MTP layers: config.json says %u, here are %u; predicting the next token needs none",
+                   t->config->n_mtp_layers, n_mtp);
+}
+
+/* Of shards that cannot be seen, config.json is believed. */
 static bool have_fp8(const struct tensors *t)
 {
-    for (size_t i = 0; i < t->n_entries; i++)
-        if (t->entries[i].tensor->dtype == MOEQ_F8_E4M3)
-            return true;
-    return false;
+    bool found = !t->shards->complete;
+    for (size_t i = 0; !found && i < t->n_entries; i++)
+        found = t->entries[i].tensor->dtype == MOEQ_F8_E4M3;
+    return found;
 }
 
 static enum moeq_status compare_model(struct tensors *t, struct moeq_tensor_report *report,
@@ -314,11 +316,12 @@ static enum moeq_status compare_model(struct tensors *t, struct moeq_tensor_repo
     }
     if (!t->shards->weight_map && !t->shards->complete) {
         moeq_found(findings, MOEQ_FOUND_NOT_COMPARED, 1, NULL, NULL,
-                   "the tensors were not compared with config.json, since a shard cannot be read and no "
-                   "index says what it should hold");
+                   "the tensors were not compared with config.json: shards are missing or damaged, and no "
+                   "index says what they should hold");
         return MOEQ_OK;
     }
     report->compared = true;
+    report_mtp(t, files.n_mtp);
     enum moeq_status status = moeq_expected_all(t->config, &files, meet_weight, t, err);
     report->n_expected = t->n_expected;
     if (!status)
@@ -347,8 +350,7 @@ static enum moeq_status compare_config(struct tensors *t, struct moeq_tensor_rep
         status = compare_model(t, report, err);
     else if (status == MOEQ_UNSUPPORTED)
         moeq_found(findings, MOEQ_FOUND_NOT_COMPARED, 1, "config.json", NULL,
-                   "the tensors were compared with the index, not with the architecture: %s",
-                   problem.message);
+                   "the tensors were not compared with what the architecture has: %s", problem.message);
     else if (status != MOEQ_OVER_MEMORY)
         moeq_found(findings, MOEQ_FOUND_JSON, 1, "config.json",
                    moeq_download_advice(t->download, "config.json", true, advice), "%s", problem.message);
