@@ -199,7 +199,8 @@ enum moeq_status moeq_file_digest(const struct moeq_file *file, struct moeq_dige
         status = digest_end(d.sha256, digests->sha256, sizeof digests->sha256, err);
     if (!status)
         status = digest_end(d.sha1, digests->git_sha1, sizeof digests->git_sha1, err);
-    moeq_error_in_file(err, file->path);
+    if (status != MOEQ_INTERRUPTED)
+        moeq_error_in_file(err, file->path);
     free(d.buffer);
     EVP_MD_CTX_free(d.sha256);
     EVP_MD_CTX_free(d.sha1);

@@ -135,7 +135,8 @@ static bool entry_name(const char *src, char dst[256], const char **revision)
     if (!slash || (at && at < slash))
         return false;
     const size_t n_org = (size_t)(slash - src), n_name = at ? (size_t)(at - slash - 1) : strlen(slash + 1);
-    if (!is_name(src, n_org) || !is_name(slash + 1, n_name) || (at && !at[1]))
+    const bool is_package = n_name > 5 && strncmp(slash + 1 + n_name - 5, ".moeq", 5) == 0;
+    if (!is_name(src, n_org) || !is_name(slash + 1, n_name) || (at && !at[1]) || is_package)
         return false;
     snprintf(dst, 256, REPOSITORY_PREFIX "%.*s--%.*s", (int)n_org, src, (int)n_name, slash + 1);
     *revision = at ? at + 1 : "";
