@@ -58,8 +58,11 @@ static void report_left_out(struct moeq_download *d, const struct moeq_records *
 
 static void report_unusable(struct moeq_download *d, const char *name, const struct moeq_error *problem)
 {
-    moeq_found(&d->findings, MOEQ_FOUND_BAD_RECORD, 1, name, "it was ignored", "it cannot be used: %s",
-               problem->message);
+    if (problem->status == MOEQ_IO)
+        moeq_found(&d->findings, MOEQ_FOUND_UNREADABLE, 1, name, NULL, "%s", problem->message);
+    else
+        moeq_found(&d->findings, MOEQ_FOUND_BAD_RECORD, 1, name, "it was ignored", "it cannot be used: %s",
+                   problem->message);
 }
 
 /* Reads a record; *found is false where it is missing or (a finding) unusable. */

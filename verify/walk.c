@@ -39,6 +39,8 @@ static enum moeq_status no_folder(const struct walk *w, const char *relative, co
                                   int error_number, struct moeq_error *err)
 {
     char buffer[128];
+    if (error_number == ENOMEM)
+        return moeq_fail_alloc(err, 0);
     if (*relative)
         return w->visit(w->context, relative, full, strerror_r(error_number, buffer, sizeof buffer), err);
     moeq_fail_errno(err, error_number, "cannot open the folder");
