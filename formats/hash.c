@@ -1,6 +1,7 @@
 #include "hash.h"
 
 #include "interrupt.h"
+#include "read_ahead.h"
 
 #include <fcntl.h>
 #include <openssl/evp.h>
@@ -8,8 +9,6 @@
 #include <stdlib.h>
 #include <time.h>
 #include <xxh_x86dispatch.h>
-
-#define READ_BYTES (1u << 20)
 
 static void to_hex(const uint8_t *bytes, size_t n, char *hex)
 {
@@ -135,17 +134,21 @@ static enum moeq_status digest_end(EVP_MD_CTX *context, char *hex, size_t capaci
 struct digesting {
     const struct moeq_file *file;
     struct moeq_digests *out;
-    EVP_MD_CTX *sha256, *sha1; /* NULL: not wanted */
-    uint8_t *buffer;           /* [READ_BYTES] */
+    EVP_MD_CTX *sha256, *sha1;      /* NULL: not wanted */
+    struct moeq_read_ahead *reader; /* or */
+    uint8_t *buffer;                /* [MOEQ_READ_BLOCK] */
 };
 
 static enum moeq_status digest_init(struct digesting *d, struct moeq_error *err)
 {
     char head[32];
     enum moeq_status status = MOEQ_OK;
-    d->buffer = malloc(READ_BYTES);
-    if (!d->buffer)
-        return moeq_fail_alloc(err, READ_BYTES);
+    /* A thread that cannot be had is no reason to fail. */
+    if (d->out->read_ahead && d->file->n_bytes >= READ_AHEAD)
+        d->reader = moeq_read_ahead_start(d->file, NULL);
+    d->buffer = d->reader ? NULL : malloc(MOEQ_READ_BLOCK);
+    if (!d->reader && !d->buffer)
+        return moeq_fail_alloc(err, MOEQ_READ_BLOCK);
     if (d->out->want_sha256)
         status = digest_begin(&d->sha256, EVP_sha256(), err);
     if (!status && d->out->want_git_sha1)
@@ -154,29 +157,41 @@ static enum moeq_status digest_init(struct digesting *d, struct moeq_error *err)
     return status ? status : digest_add(d->sha1, head, (size_t)n + 1, err);
 }
 
+/* The next block: from the thread that reads ahead, or read here while the disk is asked for what follows. */
+static enum moeq_status next_block(struct digesting *d, uint64_t offset, const uint8_t **data, size_t *n,
+                                   struct moeq_error *err)
+{
+    const struct moeq_file *file = d->file;
+    if (offset % READ_AHEAD == 0)
+        posix_fadvise(file->fd, (off_t)(offset + READ_AHEAD), READ_AHEAD, POSIX_FADV_WILLNEED);
+    if (d->reader)
+        return moeq_read_ahead_next(d->reader, data, n, err);
+    uint64_t left = file->n_bytes - offset;
+    *n = left < MOEQ_READ_BLOCK ? (size_t)left : MOEQ_READ_BLOCK;
+    *data = d->buffer;
+    return moeq_file_read(file, offset, d->buffer, *n, err);
+}
+
 static enum moeq_status digest_blocks(struct digesting *d, moeq_block_visit *visit, void *context,
                                       struct moeq_error *err)
 {
-    const struct moeq_file *file = d->file;
-    posix_fadvise(file->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    posix_fadvise(d->file->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     double before = seconds_now();
-    for (uint64_t offset = 0; offset < file->n_bytes;) {
-        uint64_t left = file->n_bytes - offset;
-        size_t n = left < READ_BYTES ? (size_t)left : READ_BYTES;
+    for (uint64_t offset = 0; offset < d->file->n_bytes;) {
+        const uint8_t *data = NULL;
+        size_t n = 0;
         enum moeq_status status = moeq_interrupt_check(err);
-        if (offset % READ_AHEAD == 0)
-            posix_fadvise(file->fd, (off_t)(offset + READ_AHEAD), READ_AHEAD, POSIX_FADV_WILLNEED);
         if (!status)
-            status = moeq_file_read(file, offset, d->buffer, n, err);
+            status = next_block(d, offset, &data, &n, err);
         double between = seconds_now();
         if (!status)
-            status = digest_add(d->sha256, d->buffer, n, err);
+            status = digest_add(d->sha256, data, n, err);
         if (!status)
-            status = digest_add(d->sha1, d->buffer, n, err);
+            status = digest_add(d->sha1, data, n, err);
         if (status)
             return status;
         if (visit)
-            visit(context, offset, d->buffer, n);
+            visit(context, offset, data, n);
         double after = seconds_now();
         d->out->read_seconds += between - before;
         d->out->hash_seconds += after - between;
@@ -201,6 +216,7 @@ enum moeq_status moeq_file_digest(const struct moeq_file *file, struct moeq_dige
         status = digest_end(d.sha1, digests->git_sha1, sizeof digests->git_sha1, err);
     if (status != MOEQ_INTERRUPTED)
         moeq_error_in_file(err, file->path);
+    moeq_read_ahead_stop(d.reader);
     free(d.buffer);
     EVP_MD_CTX_free(d.sha256);
     EVP_MD_CTX_free(d.sha1);

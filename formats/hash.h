@@ -34,7 +34,8 @@ enum moeq_status moeq_sha256_file(const char *path, char hex[MOEQ_SHA256_HEX], s
 
 /* What one pass over a file computes, and where its time went. */
 struct moeq_digests {
-    bool want_sha256, want_git_sha1; /* set by the caller */
+    bool want_sha256, want_git_sha1; /* these three are set by the caller */
+    bool read_ahead;                 /* by a second thread: where a core is idle */
     char sha256[MOEQ_SHA256_HEX];    /* lower-case hexadecimal; "" where not wanted */
     char git_sha1[MOEQ_SHA1_HEX];    /* of the git blob: SHA-1 of "blob SIZE\0" and the bytes */
     double read_seconds, hash_seconds;

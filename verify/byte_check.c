@@ -89,11 +89,12 @@ struct job {
     struct moeq_progress *progress;
     struct moeq_download_file **order; /* those to be read, the largest first */
     size_t n;
+    unsigned n_workers;
 };
 
-static enum moeq_status read_file(const struct job *job, struct moeq_download_file *file,
-                                  struct moeq_error *err)
+static enum moeq_status read_file(const struct job *job, uint64_t i, struct moeq_error *err)
 {
+    struct moeq_download_file *file = job->order[i];
     struct moeq_file open = {.fd = -1};
     struct moeq_error problem = {0};
     struct scan scan = {.file = file, .progress = job->progress};
@@ -102,6 +103,7 @@ static enum moeq_status read_file(const struct job *job, struct moeq_download_fi
         return MOEQ_OVER_MEMORY;
     file->digests.want_sha256 = file->sha256[0];
     file->digests.want_git_sha1 = file->git_sha1[0];
+    file->digests.read_ahead = job->n - i < job->n_workers; /* no file is left for some worker */
     enum moeq_status status = moeq_file_open(&open, full, &problem);
     if (!status) {
         moeq_progress_add(job->progress, 0, file->path);
@@ -127,7 +129,7 @@ static enum moeq_status read_files(void *context, unsigned worker, uint64_t begi
     (void)worker;
     enum moeq_status status = MOEQ_OK;
     for (uint64_t i = begin; !status && i < end; i++)
-        status = read_file(job, job->order[i], err);
+        status = read_file(job, i, err);
     return status;
 }
 
@@ -143,7 +145,7 @@ static int by_size(const void *a, const void *b)
 enum moeq_status moeq_bytes_check(struct moeq_download *download, struct moeq_pool *pool,
                                   struct moeq_progress *progress, struct moeq_error *err)
 {
-    struct job job = {.download = download, .progress = progress};
+    struct job job = {.download = download, .progress = progress, .n_workers = moeq_pool_jobs(pool)};
     job.order = moeq_calloc(download->n_files, sizeof *job.order, err);
     if (!job.order)
         return MOEQ_OVER_MEMORY;

@@ -158,10 +158,11 @@ static void see(void *context, uint64_t offset, const uint8_t *data, size_t n)
     seen->n += n;
 }
 
-/* Both hashes and the visitor from one pass over a file of several blocks. */
+/* Both hashes and the visitor from one pass over a file of several blocks, with and without a second thread.
+ */
 static void test_one_pass(void)
 {
-    enum { N = 5 * 1024 * 1024 + 17 };
+    enum { N = 13 * 1024 * 1024 + 17 };
     char dir[FIXTURE_PATH], path[FIXTURE_PATH], hex[MOEQ_SHA256_HEX];
     uint8_t *large = malloc(N);
     struct moeq_file file;
@@ -180,6 +181,17 @@ static void test_one_pass(void)
     CU_ASSERT_EQUAL(strlen(digests.git_sha1), MOEQ_SHA1_HEX - 1);
     CU_ASSERT(seen.right);
     CU_ASSERT_EQUAL(seen.n, N);
+    struct moeq_digests ahead = {.want_sha256 = true, .want_git_sha1 = true, .read_ahead = true};
+    seen.n = 0;
+    CU_ASSERT_EQUAL(moeq_file_digest(&file, &ahead, see, &seen, NULL), MOEQ_OK);
+    CU_ASSERT_STRING_EQUAL(ahead.sha256, hex);
+    CU_ASSERT_STRING_EQUAL(ahead.git_sha1, digests.git_sha1);
+    CU_ASSERT(seen.right);
+    CU_ASSERT_EQUAL(seen.n, N);
+    /* A file that has become shorter ends both ways. */
+    CU_ASSERT_EQUAL_FATAL(truncate(path, 9 * 1024 * 1024), 0);
+    CU_ASSERT_EQUAL(moeq_file_digest(&file, &digests, NULL, NULL, NULL), MOEQ_DAMAGED);
+    CU_ASSERT_EQUAL(moeq_file_digest(&file, &ahead, NULL, NULL, NULL), MOEQ_DAMAGED);
     moeq_file_close(&file);
     fixture_remove(dir);
     free(large);
