@@ -10,8 +10,10 @@
 #include "interrupt.h"
 #include "verb.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct moeq_verb *const verbs[] = {&moeq_verb_inspect,
                                                 &moeq_verb_check,
@@ -38,12 +40,21 @@ static int fail(const char *verb, const struct moeq_error *err)
     return (int)err->status;
 }
 
+/* A reader that has seen enough, as `head` has, closes its end. */
+static bool reader_is_gone(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    return poll(&out, 1, 0) == 1 && (out.revents & POLLERR);
+}
+
 /* What was printed must have arrived for the exit code to count. */
 static int finish_output(const char *verb, int code)
 {
     struct moeq_error err = {0};
     if (fflush(stdout) == 0 && !ferror(stdout))
         return code;
+    if (reader_is_gone())
+        return MOEQ_IO;
     moeq_fail(&err, MOEQ_IO, "cannot write the result");
     return fail(verb, &err);
 }

@@ -10,7 +10,7 @@ struct convert_options {
     struct moeq_common common;
     const char *out, *level, *group;
     struct moeq_list rules;
-    bool asymmetric, dry_run, force;
+    bool asymmetric, text_only, dry_run, force;
 };
 
 #define OPTION(field) offsetof(struct convert_options, field)
@@ -32,6 +32,9 @@ static const struct moeq_option options_table[] = {
      "wins; "
      "keep leaves as it is",
      OPTION(rules), 0, 0, NULL},
+    {"text-only", 0, MOEQ_OPTION_FLAG, NULL,
+     "of a model that also sees, leave out what only seeing needs (vision_tower, mm_projector)",
+     OPTION(text_only), 0, 0, NULL},
     {"dry-run", 'n', MOEQ_OPTION_FLAG, NULL,
      "print what each tensor would become and the exact bytes; write nothing", OPTION(dry_run), 0, 0, NULL},
     {"force", 'f', MOEQ_OPTION_FLAG, NULL,
@@ -92,6 +95,7 @@ static enum moeq_status make_plan(struct conversion *c, struct moeq_error *err)
         status = moeq_rule_parse(c->texts[i], defaults, &c->rules[i], err);
     request.rules = c->rules;
     request.n_rules = c->n_rules;
+    request.text_only = o->text_only;
     request.has_level = o->level && strcmp(o->level, "keep") != 0;
     if (!status && request.has_level)
         status = moeq_format_parse(o->level, defaults, &request.level, err);
@@ -113,6 +117,8 @@ static enum moeq_status describe_options(struct conversion *c, struct moeq_error
     c->asked = json_pack("{s:s, s:s, s:b, s:o}", "level", c->options->level ? c->options->level : "keep",
                          "group", c->options->group ? c->options->group : "128", "asymmetric",
                          c->options->asymmetric, "rules", rules);
+    if (c->options->text_only)
+        moeq_json_set(&c->asked, MOEQ_TEXT_ONLY_KEY, json_true());
     return c->asked ? MOEQ_OK : moeq_fail_alloc(err, 0);
 }
 

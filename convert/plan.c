@@ -19,8 +19,9 @@ enum moeq_status moeq_rule_parse(const char *text, struct moeq_format defaults, 
     }
     memcpy(out->key, text, (size_t)(equals - text));
     out->is_role = moeq_role_find(out->key, &out->role);
-    if (out->is_role && (out->role == MOEQ_ROLE_ROUTER || out->role == MOEQ_ROLE_NORM ||
-                         out->role == MOEQ_ROLE_INDEXER || out->role == MOEQ_ROLE_OTHER)) {
+    if (out->is_role &&
+        (out->role == MOEQ_ROLE_ROUTER || out->role == MOEQ_ROLE_NORM || out->role == MOEQ_ROLE_INDEXER ||
+         out->role == MOEQ_ROLE_VISION || out->role == MOEQ_ROLE_STREAMS || out->role == MOEQ_ROLE_OTHER)) {
         moeq_fail(err, MOEQ_USAGE, "rule %s: norms, routers and indexers always keep their precision", text);
         moeq_error_hint(err, "roles: experts, shared, dense, attn, embed, head, mtp");
         return MOEQ_USAGE;
@@ -36,10 +37,11 @@ static bool rule_matches(const struct moeq_rule *rule, const struct moeq_config 
         bool in_mtp = w->id.layer >= 0 && (uint32_t)w->id.layer >= config->n_layers;
         return rule->role == moeq_part_role(w->id.part) || (rule->role == MOEQ_ROLE_MTP && in_mtp);
     }
-    if (moeq_glob_match(rule->key, w->name))
+    const char *name = moeq_name_in_text(w->name);
+    if (moeq_glob_match(rule->key, w->name) || moeq_glob_match(rule->key, name))
         return true;
     size_t n = strlen(MODEL_PREFIX);
-    return strncmp(w->name, MODEL_PREFIX, n) == 0 && moeq_glob_match(rule->key, w->name + n);
+    return strncmp(name, MODEL_PREFIX, n) == 0 && moeq_glob_match(rule->key, name + n);
 }
 
 static bool is_outside_layers(enum moeq_role role)
@@ -61,10 +63,8 @@ static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_co
     const enum moeq_role role = moeq_part_role(w->id.part);
     const struct moeq_rule *rule = NULL;
     for (size_t i = 0; !rule && i < request->n_rules; i++)
-        if (rule_matches(&request->rules[i], config, w)) {
+        if (rule_matches(&request->rules[i], config, w))
             rule = &request->rules[i];
-            used[i]++;
-        }
     item->native = moeq_stored_natively(w->id.part, w->format);
     if (item->native || !moeq_part_quantizable(w->id.part)) {
         keep(item, role == MOEQ_ROLE_OTHER ? "kept: not part of this architecture"
@@ -72,6 +72,7 @@ static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_co
         return MOEQ_OK;
     }
     if (rule) {
+        used[rule - request->rules]++;
         keep(item, "rule ");
         if (!rule->keep)
             item->format = rule->format;
@@ -264,6 +265,8 @@ static enum moeq_status decide_all(struct moeq_plan *plan, const struct moeq_pla
     size_t *used = moeq_calloc(request->n_rules, sizeof *used, err);
     enum moeq_status status = used ? MOEQ_OK : MOEQ_OVER_MEMORY;
     for (size_t i = 0; !status && i < plan->source->n_weights; i++) {
+        if (request->text_only && plan->source->weights[i].id.part == MOEQ_PART_VISION)
+            continue;
         struct moeq_plan_item *item = &plan->items[plan->n_items++];
         item->weight = &plan->source->weights[i];
         if (strcmp(item->weight->name, MOEQ_HASHES_TENSOR) == 0) {
@@ -294,6 +297,12 @@ enum moeq_status moeq_plan_make(struct moeq_plan *plan, const struct moeq_source
                                 const struct moeq_plan_request *request, struct moeq_error *err)
 {
     *plan = (struct moeq_plan){.source = source};
+    if (!moeq_config_is_computed(&source->config) && (request->has_level || request->n_rules)) {
+        moeq_fail(err, MOEQ_UNSUPPORTED, "%s cannot be quantized, only repacked as it is",
+                  source->config.architecture);
+        moeq_error_in_file(err, source->path);
+        return MOEQ_UNSUPPORTED;
+    }
     plan->items = moeq_calloc(source->n_weights, sizeof *plan->items, err);
     enum moeq_status status = plan->items ? decide_all(plan, request, err) : MOEQ_OVER_MEMORY;
     if (!status)

@@ -22,6 +22,7 @@ struct moeq_plan_request {
     struct moeq_format level; /* of the matrices of all layers that no rule names; embedding and head stay */
     const struct moeq_rule *rules; /* first match wins */
     size_t n_rules;
+    bool text_only; /* leave out the tensors of the part that sees */
 };
 
 struct moeq_plan_item {

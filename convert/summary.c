@@ -38,10 +38,10 @@ static void add_item(struct line *line, const struct moeq_plan_item *item)
     const struct moeq_weight *w = item->weight;
     if (!line->first) {
         *line = (struct line){.first = item, .range_begin = w->id.layer, .range_end = w->id.layer};
-    } else if (w->id.layer > line->range_end + 1) {
+    } else if (w->id.layer >= 0 && w->id.layer > line->range_end + 1) {
         close_range(line);
         line->range_begin = line->range_end = w->id.layer;
-    } else {
+    } else if (w->id.layer >= 0) {
         line->range_end = w->id.layer;
     }
     line->n_tensors++;
@@ -57,6 +57,8 @@ static const char *line_name(const struct moeq_plan_item *item, char *dst, size_
     const char *tail = item->weight->name;
     if (id->part == MOEQ_PART_OTHER)
         snprintf(dst, capacity, "%s", tail);
+    else if (id->part >= MOEQ_PART_VISION) /* parts of many names */
+        snprintf(dst, capacity, "(%s)", moeq_role_name(moeq_part_role(id->part)));
     else {
         char prefix[64], full[MOEQ_NAME_BYTES];
         snprintf(prefix, sizeof prefix, "model.layers.%d.", id->layer);

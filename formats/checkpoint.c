@@ -1,5 +1,6 @@
 #include "checkpoint.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -307,12 +308,20 @@ const struct moeq_located *moeq_checkpoint_find(const struct moeq_checkpoint *ch
                                  : NULL;
 }
 
+enum moeq_status moeq_checkpoint_read_part(const struct moeq_checkpoint *checkpoint,
+                                           const struct moeq_located *located, uint64_t from,
+                                           uint64_t n_bytes, void *dst, struct moeq_error *err)
+{
+    const struct moeq_tensor *tensor = located->tensor;
+    assert(from <= tensor->n_bytes && n_bytes <= tensor->n_bytes - from);
+    enum moeq_status status = moeq_file_read(&checkpoint->shards[located->shard].file, tensor->offset + from,
+                                             dst, (size_t)n_bytes, err);
+    moeq_error_in_tensor(err, tensor->name);
+    return status;
+}
+
 enum moeq_status moeq_checkpoint_read(const struct moeq_checkpoint *checkpoint,
                                       const struct moeq_located *located, void *dst, struct moeq_error *err)
 {
-    const struct moeq_tensor *tensor = located->tensor;
-    enum moeq_status status = moeq_file_read(&checkpoint->shards[located->shard].file, tensor->offset, dst,
-                                             (size_t)tensor->n_bytes, err);
-    moeq_error_in_tensor(err, tensor->name);
-    return status;
+    return moeq_checkpoint_read_part(checkpoint, located, 0, located->tensor->n_bytes, dst, err);
 }

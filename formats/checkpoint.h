@@ -45,6 +45,11 @@ const struct moeq_located *moeq_checkpoint_find(const struct moeq_checkpoint *ch
 enum moeq_status moeq_checkpoint_read(const struct moeq_checkpoint *checkpoint,
                                       const struct moeq_located *located, void *dst, struct moeq_error *err);
 
+/* The same for n_bytes from byte `from` of the tensor, which must lie within it. */
+enum moeq_status moeq_checkpoint_read_part(const struct moeq_checkpoint *checkpoint,
+                                           const struct moeq_located *located, uint64_t from,
+                                           uint64_t n_bytes, void *dst, struct moeq_error *err);
+
 /* The shard names of an index file's text, each once, sorted; the fuzz target's entry. *json keeps the parsed
  * index, whose strings the names borrow. The array is freed with free(). */
 enum moeq_status moeq_index_parse(const void *text, size_t n_bytes, json_t **json, const char ***shards,

@@ -2,13 +2,21 @@
  *
  * Read after the released files: rope_scaling.type and .rope_type are synonyms; transformers 5 writes
  * rope_parameters instead of rope_scaling and rope_theta; q_lora_rank null or 0 means "no compression of q";
- * whole numbers may be reals; eos_token_id may be a list. Training-only keys are ignored. */
+ * whole numbers may be reals; eos_token_id may be a list; models that also see nest the language model in
+ * text_config. Training-only keys are ignored. */
 #ifndef MOEQ_CONFIG_H
 #define MOEQ_CONFIG_H
 
 #include "status.h"
 
-#define MOEQ_FP8_BLOCK 128 /* rows and columns that share one scale (weight_block_size) */
+#define MOEQ_FP8_BLOCK  128  /* rows and columns that share one scale (weight_block_size) */
+#define MOEQ_MAX_LAYERS 4096 /* MTP layers included */
+
+/* How a model computes. */
+enum moeq_design {
+    MOEQ_DESIGN_MLA, /* latent attention and experts: DeepSeek-V2 to V3.2, Kimi, GLM */
+    MOEQ_DESIGN_V4   /* DeepSeek-V4: compressed attention, several residual streams; not computed */
+};
 
 enum moeq_scoring { MOEQ_SCORING_SOFTMAX, MOEQ_SCORING_SIGMOID };
 
@@ -22,6 +30,7 @@ enum moeq_group_score {
 struct moeq_config {
     char architecture[64]; /* "DeepseekV3ForCausalLM" */
     char model_type[64];
+    enum moeq_design design;
     uint32_t n_layers; /* main layers; layers n_layers … n_layers+n_mtp_layers-1 predict further tokens */
     uint32_t n_mtp_layers;
     uint32_t hidden;
@@ -52,12 +61,35 @@ struct moeq_config {
     bool norm_topk;       /* weights are divided by their sum */
     double routed_scale;
 
-    uint32_t index_heads, index_width; /* of the indexer of sparse attention; 0: none */
-    uint32_t index_top_k;              /* keys that it keeps: up to so many, attention is exactly dense */
+    uint32_t index_heads, index_width;  /* of the indexer of sparse attention; 0: none */
+    uint32_t index_top_k;               /* keys that it keeps: up to so many, attention is exactly dense */
+    bool index_interleaved;             /* its RoPE turns pairs (2i, 2i+1); otherwise (i, i + n/2) */
+    bool index_shared[MOEQ_MAX_LAYERS]; /* the layer has no indexer and takes what the one before it chose */
 
+    bool mtp_copies;     /* MTP layers hold copies of embedding and head */
     bool says_fp8;       /* quantization_config names FP8 blocks; the tensors decide */
+    uint32_t int4_group; /* it names packed INT4 experts with so many weights a scale; 0: it does not */
     bool stray_inv_freq; /* the release carries a rotary_emb.inv_freq in every layer, which nobody uses */
+
+    /* Only of MOEQ_DESIGN_V4, which has no kv_rank, qk_nope, v_width and no dense layers. */
+    uint32_t head_width;
+    uint32_t o_groups, o_rank;
+    uint32_t n_hash_layers;                   /* first layers, whose experts a table gives by token */
+    uint32_t n_streams;                       /* residual streams */
+    uint16_t compress_ratio[MOEQ_MAX_LAYERS]; /* tokens a compressed entry stands for; 0: none */
 };
+
+/* Whether the runtime computes this design; others are inspected, checked and carried. */
+static inline bool moeq_config_is_computed(const struct moeq_config *config)
+{
+    return config->design == MOEQ_DESIGN_MLA;
+}
+
+/* Whether a layer, main or MTP, has an indexer of its own. */
+static inline bool moeq_config_layer_has_indexer(const struct moeq_config *config, uint32_t layer)
+{
+    return config->index_heads && !(layer < MOEQ_MAX_LAYERS && config->index_shared[layer]);
+}
 
 /* Parses the text of a config.json. An architecture outside the table is MOEQ_UNSUPPORTED and named; values
  * that cannot describe a model are MOEQ_DAMAGED and name the key. */

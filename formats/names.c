@@ -50,7 +50,21 @@ static const struct {
     [MOEQ_PART_MTP_HEAD_NORM] = {"shared_head.norm.weight", true, false, MOEQ_ROLE_NORM, false},
     [MOEQ_PART_MTP_HEAD] = {"shared_head.head.weight", true, false, MOEQ_ROLE_HEAD, true},
     [MOEQ_PART_MTP_EMBED] = {"embed_tokens.weight", true, false, MOEQ_ROLE_EMBED, true},
+    [MOEQ_PART_FUSED_GATE_UP] = {"mlp.experts.gate_up_proj", true, false, MOEQ_ROLE_EXPERTS, true},
+    [MOEQ_PART_FUSED_DOWN] = {"mlp.experts.down_proj", true, false, MOEQ_ROLE_EXPERTS, true},
     [MOEQ_PART_INV_FREQ] = {"self_attn.rotary_emb.inv_freq", true, false, MOEQ_ROLE_OTHER, false},
+    [MOEQ_PART_VISION] = {"vision_tower.", false, false, MOEQ_ROLE_VISION, false},
+    /* The names of DeepSeek-V4 are in v4_names. */
+    [MOEQ_PART_V4_EMBED] = {"", false, false, MOEQ_ROLE_EMBED, false},
+    [MOEQ_PART_V4_HEAD] = {"", false, false, MOEQ_ROLE_HEAD, false},
+    [MOEQ_PART_V4_NORM] = {"", false, false, MOEQ_ROLE_NORM, false},
+    [MOEQ_PART_V4_ATTENTION] = {"", false, false, MOEQ_ROLE_ATTENTION, false},
+    [MOEQ_PART_V4_INDEXER] = {"", false, false, MOEQ_ROLE_INDEXER, false},
+    [MOEQ_PART_V4_ROUTER] = {"", false, false, MOEQ_ROLE_ROUTER, false},
+    [MOEQ_PART_V4_SHARED] = {"", false, false, MOEQ_ROLE_SHARED, false},
+    [MOEQ_PART_V4_EXPERT] = {"", false, false, MOEQ_ROLE_EXPERTS, false},
+    [MOEQ_PART_V4_STREAMS] = {"", false, false, MOEQ_ROLE_STREAMS, false},
+    [MOEQ_PART_V4_MTP] = {"", false, false, MOEQ_ROLE_MTP, false},
     [MOEQ_PART_OTHER] = {"", false, false, MOEQ_ROLE_OTHER, false},
 };
 
@@ -58,7 +72,8 @@ static const char *const role_names[MOEQ_N_ROLES] = {
     [MOEQ_ROLE_EXPERTS] = "experts", [MOEQ_ROLE_SHARED] = "shared", [MOEQ_ROLE_DENSE] = "dense",
     [MOEQ_ROLE_ATTENTION] = "attn",  [MOEQ_ROLE_EMBED] = "embed",   [MOEQ_ROLE_HEAD] = "head",
     [MOEQ_ROLE_MTP] = "mtp",         [MOEQ_ROLE_ROUTER] = "router", [MOEQ_ROLE_NORM] = "norm",
-    [MOEQ_ROLE_INDEXER] = "indexer", [MOEQ_ROLE_OTHER] = "other",
+    [MOEQ_ROLE_INDEXER] = "indexer", [MOEQ_ROLE_VISION] = "vision", [MOEQ_ROLE_STREAMS] = "streams",
+    [MOEQ_ROLE_OTHER] = "other",
 };
 
 /* Reads "123." at *p, as these files write it: no sign, no leading zero, below 10^6. Returns -1 otherwise. */
@@ -74,31 +89,103 @@ static int take_index(const char **p)
     return value;
 }
 
-struct moeq_name moeq_name_parse(const char *tensor)
+static bool starts_with(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+const char *moeq_name_in_text(const char *tensor)
+{
+    return starts_with(tensor, MOEQ_TEXT_PREFIX) ? tensor + strlen(MOEQ_TEXT_PREFIX) : tensor;
+}
+
+static bool is_vision(const char *tensor)
+{
+    static const char *const prefixes[] = {"vision_tower.", "mm_projector.", "multi_modal_projector."};
+    bool found = false;
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+        found = found || starts_with(tensor, prefixes[i]);
+    return found;
+}
+
+/* Beginnings of names, the first that fits counts; in a layer what follows "layers.N." or "mtp.N.". */
+static const struct {
+    const char *prefix;
+    bool in_layer;
+    enum moeq_part part;
+} v4_names[] = {
+    {"embed.weight", false, MOEQ_PART_V4_EMBED},
+    {"head.weight", false, MOEQ_PART_V4_HEAD},
+    {"norm.weight", false, MOEQ_PART_V4_NORM},
+    {"hc_head_", false, MOEQ_PART_V4_STREAMS},
+    {"ffn.experts.", true, MOEQ_PART_V4_EXPERT},
+    {"ffn.shared_experts.", true, MOEQ_PART_V4_SHARED},
+    {"ffn.gate.", true, MOEQ_PART_V4_ROUTER},
+    {"attn.indexer.", true, MOEQ_PART_V4_INDEXER},
+    {"attn.q_norm.", true, MOEQ_PART_V4_NORM},
+    {"attn.kv_norm.", true, MOEQ_PART_V4_NORM},
+    {"attn.compressor.norm.", true, MOEQ_PART_V4_NORM},
+    {"attn.", true, MOEQ_PART_V4_ATTENTION},
+    {"attn_norm.", true, MOEQ_PART_V4_NORM},
+    {"ffn_norm.", true, MOEQ_PART_V4_NORM},
+    {"enorm.", true, MOEQ_PART_V4_NORM},
+    {"hnorm.", true, MOEQ_PART_V4_NORM},
+    {"norm.", true, MOEQ_PART_V4_NORM},
+    {"hc_", true, MOEQ_PART_V4_STREAMS},
+    {"e_proj.", true, MOEQ_PART_V4_MTP},
+    {"h_proj.", true, MOEQ_PART_V4_MTP},
+};
+
+static struct moeq_name parse_v4(const char *tensor)
 {
     struct moeq_name name = {MOEQ_PART_OTHER, -1, -1};
     const char *tail = tensor;
+    const bool main_layer = starts_with(tensor, "layers."),
+               in_layer = main_layer || starts_with(tensor, "mtp.");
+    if (in_layer) {
+        tail = strchr(tensor, '.') + 1;
+        int layer = take_index(&tail);
+        if (layer < 0)
+            return name;
+        name.layer = main_layer ? layer : -1; /* which number an MTP layer has, only config.json says */
+    }
+    for (size_t i = 0; i < sizeof v4_names / sizeof *v4_names; i++)
+        if (v4_names[i].in_layer == in_layer && starts_with(tail, v4_names[i].prefix)) {
+            name.part = v4_names[i].part;
+            break;
+        }
+    return name;
+}
+
+struct moeq_name moeq_name_parse(const char *tensor)
+{
+    struct moeq_name name = {MOEQ_PART_OTHER, -1, -1};
     int expert = -1;
-    if (strncmp(tensor, LAYER_PREFIX, strlen(LAYER_PREFIX)) == 0) {
+    if (is_vision(tensor)) {
+        name.part = MOEQ_PART_VISION;
+        return name;
+    }
+    tensor = moeq_name_in_text(tensor);
+    const char *tail = tensor;
+    if (starts_with(tensor, LAYER_PREFIX)) {
         tail = tensor + strlen(LAYER_PREFIX);
         name.layer = take_index(&tail);
         if (name.layer < 0)
             return name;
-        if (strncmp(tail, EXPERT_MARK, strlen(EXPERT_MARK)) == 0) {
-            tail += strlen(EXPERT_MARK);
-            expert = take_index(&tail);
-            if (expert < 0)
-                return name;
+        if (starts_with(tail, EXPERT_MARK)) {
+            const char *after = tail + strlen(EXPERT_MARK);
+            expert = take_index(&after);
+            tail = expert >= 0 ? after : tail;
         }
     }
-    for (int i = 0; i < MOEQ_PART_OTHER; i++)
+    for (int i = 0; i < MOEQ_PART_VISION; i++)
         if (parts[i].in_layer == (name.layer >= 0) && parts[i].of_expert == (expert >= 0) &&
             strcmp(tail, parts[i].tail) == 0) {
             name.part = (enum moeq_part)i;
             name.expert = expert;
-            break;
+            return name;
         }
-    return name;
+    return name.layer >= 0 ? name : parse_v4(tensor);
 }
 
 const char *moeq_name_format(enum moeq_part part, int layer, int expert, char *dst, size_t capacity)

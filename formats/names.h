@@ -1,6 +1,9 @@
 /* Tensor names of released checkpoints as a table: every name of DeepSeek-V2/V3-style files, what part of the
  * model it is, and what may be done with it. Source: the released files' own headers (Hugging Face naming).
- */
+ *
+ * Models that also see put "language_model." before the names of their text part; it is read and otherwise
+ * ignored. Names without a dot-number of an expert but "mlp.experts.gate_up_proj" hold all experts of a layer
+ * in one tensor, as newer versions of transformers write them. */
 #ifndef MOEQ_NAMES_H
 #define MOEQ_NAMES_H
 
@@ -43,8 +46,21 @@ enum moeq_part {
     MOEQ_PART_MTP_HEAD_NORM,
     MOEQ_PART_MTP_HEAD,
     MOEQ_PART_MTP_EMBED,
-    MOEQ_PART_INV_FREQ, /* in some Kimi-K2 files, of the wrong length: carried, never used */
-    MOEQ_PART_OTHER,    /* not of this architecture */
+    MOEQ_PART_FUSED_GATE_UP, /* [experts, 2 * width, hidden]: gate rows, then up rows, of every expert */
+    MOEQ_PART_FUSED_DOWN,    /* [experts, hidden, width] */
+    MOEQ_PART_INV_FREQ,      /* in some Kimi-K2 files, of the wrong length: carried, never used */
+    MOEQ_PART_VISION,        /* of the part that sees: carried or left out, never used */
+    MOEQ_PART_V4_EMBED,      /* of DeepSeek-V4, by role only: carried, never used */
+    MOEQ_PART_V4_HEAD,
+    MOEQ_PART_V4_NORM,
+    MOEQ_PART_V4_ATTENTION,
+    MOEQ_PART_V4_INDEXER,
+    MOEQ_PART_V4_ROUTER,
+    MOEQ_PART_V4_SHARED,
+    MOEQ_PART_V4_EXPERT,
+    MOEQ_PART_V4_STREAMS,
+    MOEQ_PART_V4_MTP,
+    MOEQ_PART_OTHER, /* not of this architecture */
     MOEQ_N_PARTS
 };
 
@@ -60,6 +76,8 @@ enum moeq_role {
     MOEQ_ROLE_ROUTER,  /* router weights and correction bias: never quantized */
     MOEQ_ROLE_NORM,    /* never quantized */
     MOEQ_ROLE_INDEXER, /* of sparse attention: never quantized */
+    MOEQ_ROLE_VISION,  /* never quantized */
+    MOEQ_ROLE_STREAMS, /* what mixes several residual streams: never quantized */
     MOEQ_ROLE_OTHER,
     MOEQ_N_ROLES
 };
@@ -70,11 +88,16 @@ struct moeq_name {
     int expert; /* -1: not a routed expert's */
 };
 
+#define MOEQ_TEXT_PREFIX "language_model."
+
+/* The name without MOEQ_TEXT_PREFIX. */
+const char *moeq_name_in_text(const char *tensor);
+
 /* Splits a tensor name. Unknown names are MOEQ_PART_OTHER, with the layer where they say one. */
 struct moeq_name moeq_name_parse(const char *tensor);
 
-/* The name of a part's weight in a layer (and of an expert where the part is one); `capacity` bytes suffice
- * at MOEQ_NAME_BYTES. Returns dst. */
+/* The name of a part's weight in a layer (and of an expert where the part is one), without MOEQ_TEXT_PREFIX;
+ * `capacity` bytes suffice at MOEQ_NAME_BYTES. Returns dst. */
 #define MOEQ_NAME_BYTES 128
 const char *moeq_name_format(enum moeq_part part, int layer, int expert, char *dst, size_t capacity);
 

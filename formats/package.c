@@ -301,6 +301,11 @@ void moeq_package_close(struct moeq_package *package)
     *package = (struct moeq_package){0};
 }
 
+bool moeq_package_is_text_only(const struct moeq_package *package)
+{
+    return json_is_true(json_object_get(json_object_get(package->manifest, "options"), MOEQ_TEXT_ONLY_KEY));
+}
+
 const struct moeq_packed *moeq_package_find(const struct moeq_package *package, const char *name)
 {
     const struct moeq_packed key = {.name = name};

@@ -21,6 +21,8 @@
 #define MOEQ_HASHES_TENSOR   "moeq.hashes"
 #define MOEQ_PLAN_KEY        "moeq.plan" /* __metadata__ of a layer file: hash of the plan it was written under */
 
+#define MOEQ_TEXT_ONLY_KEY   "text_only" /* in the manifest's options: vision tensors were left out */
+
 struct moeq_segment {
     const char *name;
     uint32_t file;
@@ -74,6 +76,9 @@ bool moeq_package_is_at(const char *dir);
  * checked. On failure nothing needs to be closed. */
 enum moeq_status moeq_package_open(struct moeq_package *package, const char *dir, struct moeq_error *err);
 void moeq_package_close(struct moeq_package *package);
+
+/* Whether it was made without the tensors of the part that sees. */
+bool moeq_package_is_text_only(const struct moeq_package *package);
 
 const struct moeq_packed *moeq_package_find(const struct moeq_package *package, const char *name);
 

@@ -1,9 +1,8 @@
 #include "source.h"
 
-#include <stdlib.h>
+#include "release.h"
 
-#define SCALE_SUFFIX "_scale_inv"
-#define NO_PLACE     SIZE_MAX
+#include <stdlib.h>
 
 bool moeq_stored_natively(enum moeq_part part, struct moeq_format format)
 {
@@ -14,9 +13,10 @@ bool moeq_stored_natively(enum moeq_part part, struct moeq_format format)
 
 /* ---- describing weights ---- */
 
-static enum moeq_status set_shape(struct moeq_weight *w, const uint64_t *shape, size_t n_dims,
-                                  struct moeq_error *err)
+enum moeq_status moeq_weight_set_shape(struct moeq_weight *weight, const uint64_t *shape, size_t n_dims,
+                                       struct moeq_error *err)
 {
+    struct moeq_weight *w = weight;
     w->shape = shape;
     w->n_dims = n_dims;
     w->cols = n_dims ? shape[n_dims - 1] : 1;
@@ -33,94 +33,13 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct moeq_weight *)a)->name, ((const struct moeq_weight *)b)->name);
 }
 
-/* The scale of an FP8 weight must be float32 with one element for each block. */
-static enum moeq_status find_scale(const struct moeq_checkpoint *c, const struct moeq_tensor *weight,
-                                   size_t *place, struct moeq_error *err)
-{
-    size_t n = strlen(weight->name);
-    char *name = moeq_calloc(n + sizeof SCALE_SUFFIX, 1, err);
-    if (!name)
-        return MOEQ_OVER_MEMORY;
-    memcpy(name, weight->name, n);
-    strcpy(name + n, SCALE_SUFFIX);
-    const struct moeq_located *found = moeq_checkpoint_find(c, name);
-    free(name);
-    if (!found)
-        return moeq_fail(err, MOEQ_DAMAGED, "FP8 weight without its " SCALE_SUFFIX " tensor");
-    const struct moeq_tensor *scale = found->tensor;
-    if (weight->n_dims != 2 || scale->n_dims != 2 || scale->dtype != MOEQ_F32)
-        return moeq_fail(err, MOEQ_UNSUPPORTED,
-                         "FP8 weights must be matrices with F32 block scales, this scale is "
-                         "%s",
-                         moeq_dtype_name(scale->dtype));
-    for (size_t i = 0; i < 2; i++)
-        if (scale->shape[i] != moeq_div_up(weight->shape[i], MOEQ_FP8_BLOCK))
-            return moeq_fail(err, MOEQ_DAMAGED,
-                             "a weight of %llu x %llu needs %llu x %llu block scales, it has "
-                             "%llu x %llu",
-                             (unsigned long long)weight->shape[0], (unsigned long long)weight->shape[1],
-                             (unsigned long long)moeq_div_up(weight->shape[0], MOEQ_FP8_BLOCK),
-                             (unsigned long long)moeq_div_up(weight->shape[1], MOEQ_FP8_BLOCK),
-                             (unsigned long long)scale->shape[0], (unsigned long long)scale->shape[1]);
-    *place = (size_t)(found - c->tensors);
-    return MOEQ_OK;
-}
-
-static enum moeq_status describe_tensor(const struct moeq_source *s, size_t place, struct moeq_weight *w,
-                                        struct moeq_error *err)
-{
-    const struct moeq_located *located = &s->checkpoint.tensors[place];
-    const struct moeq_tensor *tensor = located->tensor;
-    *w = (struct moeq_weight){.name = tensor->name, .place = place, .scale_place = NO_PLACE};
-    w->id = moeq_name_parse(tensor->name);
-    enum moeq_status status = MOEQ_OK;
-    if (tensor->dtype == MOEQ_F8_E4M3) {
-        w->format = (struct moeq_format){.level = &moeq_level_fp8, .dtype = MOEQ_U8};
-        status = find_scale(&s->checkpoint, tensor, &w->scale_place, err);
-    } else {
-        w->format = moeq_format_of_dtype(tensor->dtype);
-    }
-    if (!status)
-        status = set_shape(w, tensor->shape, tensor->n_dims, err);
-    if (status) {
-        moeq_error_in_file(err, s->checkpoint.shards[located->shard].file.path);
-        moeq_error_in_tensor(err, tensor->name);
-    }
-    return status;
-}
-
-/* The tensors that are scales of an FP8 weight belong to it and are no weights of their own. */
-static enum moeq_status list_tensors(struct moeq_source *s, bool *is_scale, struct moeq_error *err)
-{
-    const struct moeq_checkpoint *c = &s->checkpoint;
-    struct moeq_weight weight;
-    enum moeq_status status = MOEQ_OK;
-    for (size_t i = 0; !status && i < c->n_tensors; i++)
-        if (c->tensors[i].tensor->dtype == MOEQ_F8_E4M3 && !(status = describe_tensor(s, i, &weight, err)))
-            is_scale[weight.scale_place] = true;
-    for (size_t i = 0; !status && i < c->n_tensors; i++)
-        if (!is_scale[i])
-            status = describe_tensor(s, i, &s->weights[s->n_weights++], err);
-    return status; /* in the order of the checkpoint's tensors: by name */
-}
-
-static enum moeq_status list_checkpoint(struct moeq_source *s, struct moeq_error *err)
-{
-    const size_t n = s->checkpoint.n_tensors;
-    bool *is_scale = moeq_calloc(n, sizeof *is_scale, err);
-    s->weights = moeq_calloc(n, sizeof *s->weights, err);
-    enum moeq_status status = is_scale && s->weights ? list_tensors(s, is_scale, err) : MOEQ_OVER_MEMORY;
-    free(is_scale);
-    return status;
-}
-
 /* The level that the manifest states against the bytes that the file has. */
 static enum moeq_status describe_packed(const struct moeq_source *s, size_t place, struct moeq_weight *w,
                                         struct moeq_error *err)
 {
     const struct moeq_package *p = &s->package;
     const struct moeq_packed *packed = &p->tensors[place];
-    *w = (struct moeq_weight){.name = packed->name, .place = place, .scale_place = NO_PLACE};
+    *w = (struct moeq_weight){.name = packed->name, .place = place};
     w->id = moeq_name_parse(packed->name);
     enum moeq_status status = MOEQ_OK;
     if (strcmp(packed->level, moeq_level_raw.name) == 0)
@@ -133,7 +52,7 @@ static enum moeq_status describe_packed(const struct moeq_source *s, size_t plac
     if (packed->stored->dtype != (native ? w->format.dtype : MOEQ_U8))
         return moeq_fail(err, MOEQ_DAMAGED, "level %s is stored as %s", packed->level,
                          moeq_dtype_name(packed->stored->dtype));
-    if ((status = set_shape(w, packed->shape, packed->n_dims, err)))
+    if ((status = moeq_weight_set_shape(w, packed->shape, packed->n_dims, err)))
         return status;
     if ((packed->stored->offset - p->segments[packed->segment].offset) % MOEQ_PACKED_ALIGNMENT != 0)
         return moeq_fail(err, MOEQ_DAMAGED, "the bytes are not aligned to %d in their segment",
@@ -179,6 +98,48 @@ static enum moeq_status open_either(struct moeq_source *s, struct moeq_error *er
     return status ? status : moeq_checkpoint_open(&s->checkpoint, s->path, err);
 }
 
+/* ---- finding ---- */
+
+static int by_part(const void *a, const void *b)
+{
+    const struct moeq_name *x = &(*(const struct moeq_weight *const *)a)->id;
+    const struct moeq_name *y = &(*(const struct moeq_weight *const *)b)->id;
+    const int keys[][2] = {{(int)x->part, (int)y->part}, {x->layer, y->layer}, {x->expert, y->expert}};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (keys[i][0] != keys[i][1])
+            return keys[i][0] < keys[i][1] ? -1 : 1;
+    return 0;
+}
+
+static enum moeq_status twice(const struct moeq_source *s, const struct moeq_weight *a,
+                              const struct moeq_weight *b, struct moeq_error *err)
+{
+    moeq_fail(err, MOEQ_DAMAGED, "the files hold this weight twice, also as %s", a->name);
+    moeq_error_in_file(err, s->path);
+    moeq_error_in_tensor(err, b->name);
+    return MOEQ_DAMAGED;
+}
+
+/* Two tensors for one part, or for one name, would make it unclear which is meant. */
+static enum moeq_status index_weights(struct moeq_source *s, struct moeq_error *err)
+{
+    qsort(s->weights, s->n_weights, sizeof *s->weights, by_name);
+    for (size_t i = 1; i < s->n_weights; i++)
+        if (by_name(&s->weights[i - 1], &s->weights[i]) == 0)
+            return twice(s, &s->weights[i - 1], &s->weights[i], err);
+    s->by_part = moeq_calloc(s->n_weights, sizeof *s->by_part, err);
+    if (!s->by_part)
+        return MOEQ_OVER_MEMORY;
+    for (size_t i = 0; i < s->n_weights; i++)
+        if (s->weights[i].id.part < MOEQ_PART_VISION)
+            s->by_part[s->n_by_part++] = &s->weights[i];
+    qsort(s->by_part, s->n_by_part, sizeof *s->by_part, by_part);
+    for (size_t i = 1; i < s->n_by_part; i++)
+        if (by_part(&s->by_part[i - 1], &s->by_part[i]) == 0)
+            return twice(s, s->by_part[i - 1], s->by_part[i], err);
+    return MOEQ_OK;
+}
+
 enum moeq_status moeq_source_open(struct moeq_source *source, const char *path, struct moeq_error *err)
 {
     *source = (struct moeq_source){0};
@@ -187,7 +148,9 @@ enum moeq_status moeq_source_open(struct moeq_source *source, const char *path, 
     if (!status)
         status = open_either(source, err);
     if (!status)
-        status = source->is_package ? list_package(source, err) : list_checkpoint(source, err);
+        status = source->is_package ? list_package(source, err) : moeq_release_list(source, err);
+    if (!status)
+        status = index_weights(source, err);
     if (status)
         moeq_source_close(source);
     return status;
@@ -195,6 +158,11 @@ enum moeq_status moeq_source_open(struct moeq_source *source, const char *path, 
 
 void moeq_source_close(struct moeq_source *source)
 {
+    for (size_t i = 0; i < source->n_made_names; i++)
+        free(source->made_names[i]);
+    free(source->made_names);
+    free(source->made_shapes);
+    free(source->by_part);
     free(source->weights);
     moeq_checkpoint_close(&source->checkpoint);
     moeq_package_close(&source->package);
@@ -208,6 +176,17 @@ const struct moeq_weight *moeq_source_find(const struct moeq_source *source, con
     return source->n_weights
                ? bsearch(&key, source->weights, source->n_weights, sizeof *source->weights, by_name)
                : NULL;
+}
+
+const struct moeq_weight *moeq_source_part(const struct moeq_source *source, enum moeq_part part, int layer,
+                                           int expert)
+{
+    const struct moeq_weight key = {.id = {part, layer, expert}}, *wanted = &key;
+    const struct moeq_weight **found =
+        source->n_by_part
+            ? bsearch(&wanted, source->by_part, source->n_by_part, sizeof *source->by_part, by_part)
+            : NULL;
+    return found ? *found : NULL;
 }
 
 /* ---- loading ---- */
@@ -238,20 +217,43 @@ uint64_t moeq_source_load_bytes(const struct moeq_source *source, const struct m
     return total;
 }
 
-/* An FP8 weight becomes codes, zeros up to a multiple of 4, scales: the packed form of level fp8. */
+/* The two numbers of a "weight_shape" tensor must be those that the other tensors imply. */
+static enum moeq_status check_shape(const struct moeq_source *s, const struct moeq_weight *w,
+                                    struct moeq_error *err)
+{
+    const struct moeq_located *located = &s->checkpoint.tensors[w->shape_tensor];
+    uint8_t bytes[2 * sizeof(uint64_t)] = {0};
+    uint64_t shape[2] = {0};
+    const size_t n = (size_t)located->tensor->n_bytes / 2; /* 4 or 8: it is two I32 or I64 */
+    enum moeq_status status = moeq_checkpoint_read(&s->checkpoint, located, bytes, err);
+    for (size_t i = 0; i < 2; i++)
+        for (size_t b = n; b-- > 0;)
+            shape[i] = shape[i] << 8 | bytes[i * n + b];
+    if (!status && (shape[0] != w->rows || shape[1] != w->cols)) {
+        status = moeq_fail(err, MOEQ_DAMAGED, "says %llu x %llu, the codes beside it are %llu x %llu",
+                           (unsigned long long)shape[0], (unsigned long long)shape[1],
+                           (unsigned long long)w->rows, (unsigned long long)w->cols);
+        moeq_error_in_file(err, s->checkpoint.shards[located->shard].file.path);
+        moeq_error_in_tensor(err, located->tensor->name);
+        moeq_error_hint(err, "download it again");
+    }
+    return status;
+}
+
 static enum moeq_status load_from_checkpoint(const struct moeq_source *s, const struct moeq_weight *w,
                                              uint8_t *dst, struct moeq_error *err)
 {
-    const struct moeq_located *located = &s->checkpoint.tensors[w->place];
-    uint64_t n = located->tensor->n_bytes, n_scale = 0;
-    enum moeq_status status = moeq_checkpoint_read(&s->checkpoint, located, dst, err);
-    if (!status && w->scale_place != NO_PLACE) {
-        const struct moeq_located *scale = &s->checkpoint.tensors[w->scale_place];
-        n_scale = scale->tensor->n_bytes;
-        memset(dst + n, 0, w->n_bytes - n_scale - n);
-        status = moeq_checkpoint_read(&s->checkpoint, scale, dst + w->n_bytes - n_scale, err);
+    enum moeq_status status = w->shape_tensor == SIZE_MAX ? MOEQ_OK : check_shape(s, w, err);
+    uint64_t filled = 0;
+    for (size_t i = 0; !status && i < w->n_spans; i++) {
+        const struct moeq_span *span = &w->spans[i];
+        memset(dst + filled, 0, span->at - filled);
+        status = moeq_checkpoint_read_part(&s->checkpoint, &s->checkpoint.tensors[span->tensor], span->from,
+                                           span->n_bytes, dst + span->at, err);
+        filled = span->at + span->n_bytes;
     }
-    memset(dst + w->n_bytes, 0, w->n_padded - w->n_bytes);
+    if (!status)
+        memset(dst + filled, 0, w->n_padded - filled);
     return status;
 }
 

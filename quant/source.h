@@ -1,10 +1,9 @@
 /* One view of a model's weights, whether a released checkpoint or a moeq package: a list of named weights,
  * each with shape and format, that can be loaded as packed matrices.
  *
- * An FP8 weight and its weight_scale_inv, wherever they lie, are one weight of format fp8; BF16, F16 and F32
- * tensors are weights of that format; anything else is raw. So a lossless conversion is a copy of packed
- * bytes, and the runtime computes from either alike. What is read from a package is checked against its
- * hashes. */
+ * A checkpoint's tensors become weights in release.c: FP8 with its weight_scale_inv, INT4 with its scales,
+ * the experts of a fused tensor one by one. So a lossless conversion is a copy of packed bytes, and the
+ * runtime computes from either alike. What is read from a package is checked against its hashes. */
 #ifndef MOEQ_SOURCE_H
 #define MOEQ_SOURCE_H
 
@@ -24,9 +23,19 @@ struct moeq_weight {
     uint64_t rows, cols;   /* the last dimension is cols, the others together rows; a scalar is 1 x 1 */
     uint64_t n_bytes;      /* packed, without padding */
     uint64_t n_padded;     /* packed, a multiple of 64 */
-    size_t place;          /* private: index into the tables of the checkpoint or package */
-    size_t scale_place;    /* private: of the scale; SIZE_MAX: none */
+    size_t place;          /* private: of a package, index into its tensors */
+    size_t n_spans;        /* private: of a checkpoint, where the packed bytes come from */
+    struct moeq_span {
+        size_t tensor;          /* index into the checkpoint's tensors */
+        uint64_t from, n_bytes; /* in that tensor */
+        uint64_t at;            /* in the packed bytes; what no span fills is zero */
+    } spans[2];
+    size_t shape_tensor; /* private: a tensor whose two values must be rows and cols; SIZE_MAX: none */
 };
+
+/* Sets rows, cols and packed sizes from shape and format. */
+enum moeq_status moeq_weight_set_shape(struct moeq_weight *weight, const uint64_t *shape, size_t n_dims,
+                                       struct moeq_error *err);
 
 /* How a package stores a weight: with its own dtype and shape (what keeps its precision, and what is not a
  * floating-point matrix), or as packed bytes (what may have a level, and FP8 with its scales). */
@@ -38,9 +47,14 @@ struct moeq_source {
     struct moeq_package package;
     struct moeq_config config;
     struct moeq_place place;
-    const char *path; /* of the folder: the place's */
+    const char *path;            /* of the folder: the place's */
     struct moeq_weight *weights; /* by name */
     size_t n_weights;
+    const struct moeq_weight **by_part; /* [n_by_part]: those of known parts, by part, layer and expert */
+    size_t n_by_part;
+    char **made_names; /* [n_made_names]: names of weights that no tensor has */
+    size_t n_made_names;
+    uint64_t (*made_shapes)[2]; /* [n_weights] of those */
 };
 
 /* Opens a checkpoint folder or a package; reads headers, config.json and, of a package, checks all hashes but
@@ -48,7 +62,13 @@ struct moeq_source {
 enum moeq_status moeq_source_open(struct moeq_source *source, const char *path, struct moeq_error *err);
 void moeq_source_close(struct moeq_source *source);
 
+/* NULL where there is none. */
 const struct moeq_weight *moeq_source_find(const struct moeq_source *source, const char *name);
+
+/* A part's weight, whatever its name in the files; -1 where the part has no layer or expert. NULL where there
+ * is none. */
+const struct moeq_weight *moeq_source_part(const struct moeq_source *source, enum moeq_part part, int layer,
+                                           int expert);
 
 /* Loads n weights into one buffer and describes them in matrices[n]; the matrices live as long as the buffer
  * is not resized. Weights of one segment that follow each other are read at once and hashed once. Thread-safe

@@ -1,7 +1,7 @@
 /* Multi-head latent attention in its expanded form (DeepSeek-V2, arXiv 2405.04434, section 2.1): keys and
  * values are restored from the latent vector for every token, and each window is ordinary causal attention.
  */
-#include "layer.h"
+#include "indexer.h"
 #include "model.h"
 
 #include <math.h>
@@ -26,6 +26,8 @@ struct attention {
     uint64_t q_width, kv_width, v_width; /* floats a token */
     uint64_t n_chunk;                    /* tokens of the current chunk */
     float *hidden;                       /* of the current chunk */
+    struct moeq_indexer indexer;         /* where the layer has one and the windows need it */
+    uint8_t *selected;                   /* of the current chunk, or NULL: every key */
 };
 
 static enum moeq_status load_matrices(struct attention *a, int layer, struct moeq_error *err)
@@ -35,12 +37,12 @@ static enum moeq_status load_matrices(struct attention *a, int layer, struct moe
     const struct moeq_weight *weights[5];
     struct moeq_matrix loaded[5];
     size_t n = 0;
-    weights[n++] = moeq_model_weight(s, low_rank ? MOEQ_PART_Q_A : MOEQ_PART_Q, layer, -1);
+    weights[n++] = moeq_source_part(s, low_rank ? MOEQ_PART_Q_A : MOEQ_PART_Q, layer, -1);
     if (low_rank)
-        weights[n++] = moeq_model_weight(s, MOEQ_PART_Q_B, layer, -1);
-    weights[n++] = moeq_model_weight(s, MOEQ_PART_KV_A, layer, -1);
-    weights[n++] = moeq_model_weight(s, MOEQ_PART_KV_B, layer, -1);
-    weights[n++] = moeq_model_weight(s, MOEQ_PART_O, layer, -1);
+        weights[n++] = moeq_source_part(s, MOEQ_PART_Q_B, layer, -1);
+    weights[n++] = moeq_source_part(s, MOEQ_PART_KV_A, layer, -1);
+    weights[n++] = moeq_source_part(s, MOEQ_PART_KV_B, layer, -1);
+    weights[n++] = moeq_source_part(s, MOEQ_PART_O, layer, -1);
     enum moeq_status status = moeq_source_load(s, weights, n, &a->run->packed, loaded, err);
     if (status)
         return status;
@@ -127,9 +129,10 @@ static enum moeq_status rotate(void *context, unsigned worker, uint64_t begin, u
     return MOEQ_OK;
 }
 
-/* Scores of one query against keys 0 … n-1, made into probabilities. keys is [qk width, context]. */
+/* Scores of one query against keys 0 … n-1, made into probabilities. keys is [qk width, context]; `selected`
+ * says which of them count, NULL: all. */
 static void score_query(const float *q, const float *keys, uint64_t width, uint64_t context, uint64_t n,
-                        float scale, float *p)
+                        float scale, const uint8_t *selected, float *p)
 {
     memset(p, 0, n * sizeof *p);
     for (uint64_t i = 0; i < width; i++) {
@@ -139,7 +142,7 @@ static void score_query(const float *q, const float *keys, uint64_t width, uint6
     }
     float largest = -INFINITY, sum = 0;
     for (uint64_t s = 0; s < n; s++) {
-        p[s] *= scale;
+        p[s] = selected && !moeq_is_selected(selected, s) ? -INFINITY : p[s] * scale;
         largest = p[s] > largest ? p[s] : largest;
     }
     for (uint64_t s = 0; s < n; s++)
@@ -166,7 +169,9 @@ static void attend(const struct attention *a, uint64_t window, uint64_t head, fl
     for (uint64_t t = 0; t < n; t++) {
         const float *q = a->work.q + (window * n + t) * a->q_width + head * width;
         float *out = a->work.heads + (window * n + t) * a->v_width + head * c->v_width;
-        score_query(q, keys, width, n, t + 1, a->run->attention_scale, p);
+        const uint8_t *selected =
+            a->selected && t >= c->index_top_k ? a->selected + (window * n + t) * moeq_selected_row(n) : NULL;
+        score_query(q, keys, width, n, t + 1, a->run->attention_scale, selected, p);
         memset(out, 0, c->v_width * sizeof *out);
         for (uint64_t s = 0; s <= t; s++)
             for (uint64_t i = 0; i < c->v_width; i++)
@@ -215,6 +220,8 @@ static enum moeq_status attend_chunk(struct attention *a, struct moeq_error *err
     MULTIPLY(a->kv_a, w->input, c->hidden, w->kv_a, kv_a_width);
     if (!status)
         status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, norm_latents, a, err);
+    if (!status && a->indexer.k_norm)
+        status = moeq_indexer_choose(&a->indexer, run, w->input, w->latent, n, a->selected, err);
     if (c->q_rank)
         MULTIPLY(a->q_b, w->latent, c->q_rank, w->q, a->q_width);
     MULTIPLY(a->kv_b, w->c_kv, c->kv_rank, w->kv, a->kv_width);
@@ -241,11 +248,15 @@ enum moeq_status moeq_layer_attention(struct moeq_run *run, int layer, struct mo
         status = moeq_bytes_resize(&run->work, (size_t)moeq_layer_work_bytes(c, run->chunk), err);
     if (!status)
         place_work(&a, (float *)(void *)run->work.data);
+    if (!status && run->selected && moeq_config_layer_has_indexer(c, (uint32_t)layer))
+        status = moeq_indexer_load(&a.indexer, run, layer, err);
     for (uint64_t t = 0; !status && t < run->n_tokens; t += run->chunk) {
         a.n_chunk = run->n_tokens - t < run->chunk ? run->n_tokens - t : run->chunk;
         a.hidden = run->hidden + t * c->hidden;
+        a.selected = run->selected ? run->selected + t * moeq_selected_row(run->context) : NULL;
         status = attend_chunk(&a, err);
     }
+    moeq_indexer_free(&a.indexer);
     free(a.norm);
     free(a.q_norm);
     free(a.kv_norm);

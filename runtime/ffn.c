@@ -68,7 +68,7 @@ static enum moeq_status load_mlp(struct ffn *f, enum moeq_part gate, int layer, 
     struct moeq_matrix m[3];
     const struct moeq_weight *weights[3];
     for (int i = 0; i < 3; i++) /* gate, up and down follow each other in the table of parts */
-        weights[i] = moeq_model_weight(f->run->source, (enum moeq_part)((int)gate + i), layer, expert);
+        weights[i] = moeq_source_part(f->run->source, (enum moeq_part)((int)gate + i), layer, expert);
     enum moeq_status status = moeq_source_load(f->run->source, weights, 3, &f->run->packed, m, err);
     if (status)
         return status;
@@ -134,7 +134,7 @@ static enum moeq_status route(struct ffn *f, int layer, struct moeq_error *err)
     struct moeq_run *run = f->run;
     const struct moeq_config *c = run->config;
     struct moeq_matrix router;
-    const struct moeq_weight *weight = moeq_model_weight(run->source, MOEQ_PART_ROUTER, layer, -1);
+    const struct moeq_weight *weight = moeq_source_part(run->source, MOEQ_PART_ROUTER, layer, -1);
     enum moeq_status status = moeq_source_load(run->source, &weight, 1, &run->packed, &router, err);
     if (!status && c->correction_bias)
         status = moeq_model_vector(run->source, MOEQ_PART_ROUTER_BIAS, layer, &f->router_bias, err);

@@ -25,6 +25,10 @@ struct moeq_run {
     float *weights;             /* [n_tokens, top_k] */
     struct moeq_bytes packed;   /* the weights that are loaded now */
     struct moeq_bytes work;     /* activations */
+    /* Only where windows are longer than index_topk: which keys each token attends to, chosen by the last
+     * layer that has an indexer; see indexer.h. */
+    uint8_t *selected; /* [n_tokens, moeq_selected_row(context)] or NULL */
+    struct moeq_bytes indexer_packed, indexer_work;
 };
 
 enum moeq_status moeq_layer_attention(struct moeq_run *run, int layer, struct moeq_error *err);

@@ -4,17 +4,10 @@
 
 #include <stdlib.h>
 
-const struct moeq_weight *moeq_model_weight(const struct moeq_source *source, enum moeq_part part, int layer,
-                                            int expert)
-{
-    char name[MOEQ_NAME_BYTES];
-    return moeq_source_find(source, moeq_name_format(part, layer, expert, name, sizeof name));
-}
-
 static enum moeq_status check_weight(const struct moeq_source *s, const struct moeq_kind *e, int layer,
                                      int expert, struct moeq_error *err)
 {
-    const struct moeq_weight *w = moeq_model_weight(s, e->part, layer, expert);
+    const struct moeq_weight *w = moeq_source_part(s, e->part, layer, expert);
     char name[MOEQ_NAME_BYTES];
     enum moeq_status status = MOEQ_OK;
     if (!w)
@@ -43,7 +36,7 @@ static enum moeq_status check_called_for(const struct moeq_source *s, struct moe
     for (size_t i = 0; i < s->n_weights; i++) {
         const struct moeq_name *id = &s->weights[i].id;
         struct moeq_kind kinds[MOEQ_MAX_KINDS];
-        if (id->layer < 0 || id->part == MOEQ_PART_OTHER || id->part == MOEQ_PART_INV_FREQ)
+        if (id->layer < 0 || id->part >= MOEQ_PART_INV_FREQ)
             continue;
         bool called_for = (uint32_t)id->layer < c->n_layers + n_mtp && id->expert < (int)c->n_experts;
         if (called_for && (uint32_t)id->layer < c->n_layers) {
@@ -67,6 +60,15 @@ enum moeq_status moeq_model_check(const struct moeq_source *source, struct moeq_
 {
     const struct moeq_config *c = &source->config;
     struct moeq_kind kinds[MOEQ_MAX_KINDS];
+    if (!moeq_config_is_computed(c)) {
+        moeq_fail(err, MOEQ_UNSUPPORTED,
+                  "%s cannot be run: it attends to compressed keys and mixes several residual streams, which "
+                  "is another computation than the latent attention of DeepSeek-V2 to V3.2",
+                  c->architecture);
+        moeq_error_in_file(err, source->path);
+        moeq_error_hint(err, "'moeq inspect' and 'moeq check' know it");
+        return MOEQ_UNSUPPORTED;
+    }
     size_t n = moeq_anatomy_outside(c, kinds);
     enum moeq_status status = MOEQ_OK;
     for (size_t i = 0; !status && i < n; i++)
@@ -83,7 +85,7 @@ enum moeq_status moeq_model_check(const struct moeq_source *source, struct moeq_
 enum moeq_status moeq_model_vector(const struct moeq_source *source, enum moeq_part part, int layer,
                                    float **out, struct moeq_error *err)
 {
-    const struct moeq_weight *w = moeq_model_weight(source, part, layer, -1);
+    const struct moeq_weight *w = moeq_source_part(source, part, layer, -1);
     struct moeq_bytes bytes = {0};
     struct moeq_matrix m;
     enum moeq_status status = moeq_source_load(source, &w, 1, &bytes, &m, err);

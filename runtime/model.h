@@ -8,10 +8,6 @@
  * alone. MOEQ_DAMAGED names the first that is missing or of another shape. */
 enum moeq_status moeq_model_check(const struct moeq_source *source, struct moeq_error *err);
 
-/* A part's weight; never NULL for the parts of a checked model. Use -1 where there is no layer or expert. */
-const struct moeq_weight *moeq_model_weight(const struct moeq_source *source, enum moeq_part part, int layer,
-                                            int expert);
-
 /* Loads a norm, a router bias or another small tensor as float32 [n]; *out is freed by the caller. */
 enum moeq_status moeq_model_vector(const struct moeq_source *source, enum moeq_part part, int layer,
                                    float **out, struct moeq_error *err);

@@ -87,13 +87,23 @@ void moeq_rope_free(struct moeq_rope *rope)
     *rope = (struct moeq_rope){0};
 }
 
-void moeq_rope_apply(const struct moeq_rope *rope, uint32_t position, float *slice)
+static void apply(const struct moeq_rope *rope, uint32_t position, float *first, float *second, uint32_t step)
 {
     const float *c = rope->cosines + (uint64_t)position * rope->n_pairs;
     const float *s = rope->sines + (uint64_t)position * rope->n_pairs;
     for (uint32_t i = 0; i < rope->n_pairs; i++) {
-        float even = slice[2 * i], odd = slice[2 * i + 1];
-        slice[2 * i] = even * c[i] - odd * s[i];
-        slice[2 * i + 1] = even * s[i] + odd * c[i];
+        float a = first[step * i], b = second[step * i];
+        first[step * i] = a * c[i] - b * s[i];
+        second[step * i] = a * s[i] + b * c[i];
     }
+}
+
+void moeq_rope_apply(const struct moeq_rope *rope, uint32_t position, float *slice)
+{
+    apply(rope, position, slice, slice + 1, 2);
+}
+
+void moeq_rope_apply_halves(const struct moeq_rope *rope, uint32_t position, float *slice)
+{
+    apply(rope, position, slice, slice + rope->n_pairs, 1);
 }

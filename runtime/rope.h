@@ -20,6 +20,9 @@ void moeq_rope_free(struct moeq_rope *rope);
 /* Turns one slice [2 * n_pairs] in place. */
 void moeq_rope_apply(const struct moeq_rope *rope, uint32_t position, float *slice);
 
+/* The same for pairs (i, n_pairs + i), as the indexer of DeepSeek-V3.2 has them. */
+void moeq_rope_apply_halves(const struct moeq_rope *rope, uint32_t position, float *slice);
+
 /* Inverse frequencies [qk_rope / 2], for tests and reports. */
 void moeq_rope_frequencies(const struct moeq_config *config, double *inv_freq);
 

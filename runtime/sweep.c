@@ -1,5 +1,6 @@
 #include "sweep.h"
 
+#include "indexer.h"
 #include "interrupt.h"
 #include "model.h"
 
@@ -20,6 +21,9 @@ static enum moeq_status allocate(struct moeq_run *run, struct moeq_error *err)
     run->normed = moeq_calloc(run->n_tokens * c->hidden, sizeof *run->normed, err);
     run->experts = moeq_calloc(run->n_tokens * c->top_k, sizeof *run->experts, err);
     run->weights = moeq_calloc(run->n_tokens * c->top_k, sizeof *run->weights, err);
+    if (moeq_indexer_is_needed(c, run->context) &&
+        !(run->selected = moeq_calloc(run->n_tokens, moeq_selected_row(run->context), err)))
+        return MOEQ_OVER_MEMORY;
     if (!run->hidden || !run->normed || !run->experts || !run->weights)
         return MOEQ_OVER_MEMORY;
     enum moeq_status status = moeq_rope_init(&run->rope, c, (uint32_t)run->context, err);
@@ -34,15 +38,6 @@ enum moeq_status moeq_sweep_init(struct moeq_sweep *sweep, const struct moeq_sou
     struct moeq_run *run = &sweep->run;
     if (context < 1 || context > UINT32_MAX || n_windows < 1 || n_windows > UINT32_MAX / context)
         return moeq_fail(err, MOEQ_USAGE, "windows x context must be between 1 and 2^32 tokens");
-    if (source->config.index_top_k && context > source->config.index_top_k) {
-        moeq_fail(err, MOEQ_UNSUPPORTED,
-                  "windows of %llu tokens: beyond %u, this model's attention is sparse, which "
-                  "is not computed yet",
-                  (unsigned long long)context, source->config.index_top_k);
-        moeq_error_hint(err, "give --ctx of at most %u: up to there attention is exactly dense",
-                        source->config.index_top_k);
-        return MOEQ_UNSUPPORTED;
-    }
     run->source = source;
     run->config = &source->config;
     run->pool = pool;
@@ -68,6 +63,10 @@ static void release_work(struct moeq_run *run)
     free(run->weights);
     moeq_bytes_free(&run->packed);
     moeq_bytes_free(&run->work);
+    free(run->selected);
+    moeq_bytes_free(&run->indexer_packed);
+    moeq_bytes_free(&run->indexer_work);
+    run->selected = NULL;
     run->normed = NULL;
     run->experts = NULL;
     run->weights = NULL;
@@ -86,7 +85,7 @@ void moeq_sweep_free(struct moeq_sweep *sweep)
 static enum moeq_status embed(struct moeq_run *run, const int32_t *tokens, struct moeq_error *err)
 {
     struct moeq_matrix table;
-    const struct moeq_weight *weight = moeq_model_weight(run->source, MOEQ_PART_EMBED, -1, -1);
+    const struct moeq_weight *weight = moeq_source_part(run->source, MOEQ_PART_EMBED, -1, -1);
     enum moeq_status status = moeq_source_load(run->source, &weight, 1, &run->packed, &table, err);
     for (uint64_t t = 0; !status && t < run->n_tokens; t++) {
         if (tokens[t] < 0 || (uint64_t)tokens[t] >= table.rows)
@@ -149,7 +148,7 @@ enum moeq_status moeq_sweep_logits(struct moeq_sweep *sweep, const uint64_t *pos
     const uint64_t width = run->config->hidden;
     enum moeq_status status = MOEQ_OK;
     if (!sweep->head.data) {
-        const struct moeq_weight *weight = moeq_model_weight(run->source, MOEQ_PART_HEAD, -1, -1);
+        const struct moeq_weight *weight = moeq_source_part(run->source, MOEQ_PART_HEAD, -1, -1);
         status = moeq_source_load(run->source, &weight, 1, &sweep->head_bytes, &sweep->head, err);
     }
     if (!status)
@@ -165,14 +164,16 @@ enum moeq_status moeq_sweep_logits(struct moeq_sweep *sweep, const uint64_t *pos
 
 /* ---- memory ---- */
 
-static uint64_t attention_bytes(const struct moeq_source *s, int layer)
+static uint64_t attention_bytes(const struct moeq_source *s, int layer, bool sparse)
 {
-    static const enum moeq_part parts[] = {MOEQ_PART_Q,    MOEQ_PART_Q_A,  MOEQ_PART_Q_B,
-                                           MOEQ_PART_KV_A, MOEQ_PART_KV_B, MOEQ_PART_O};
+    static const enum moeq_part parts[] = {
+        MOEQ_PART_Q, MOEQ_PART_Q_A,       MOEQ_PART_Q_B,       MOEQ_PART_KV_A,           MOEQ_PART_KV_B,
+        MOEQ_PART_O, MOEQ_PART_INDEXER_Q, MOEQ_PART_INDEXER_K, MOEQ_PART_INDEXER_WEIGHTS};
+    const size_t n_parts = sizeof parts / sizeof *parts - (sparse ? 0 : 3);
     const struct moeq_weight *present[sizeof parts / sizeof *parts];
     size_t n = 0;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        if ((present[n] = moeq_model_weight(s, parts[i], layer, -1)))
+    for (size_t i = 0; i < n_parts; i++)
+        if ((present[n] = moeq_source_part(s, parts[i], layer, -1)))
             n++;
     return moeq_source_load_bytes(s, present, n);
 }
@@ -181,7 +182,7 @@ static uint64_t mlp_bytes(const struct moeq_source *s, enum moeq_part gate, int 
 {
     const struct moeq_weight *w[3];
     for (int i = 0; i < 3; i++)
-        if (!(w[i] = moeq_model_weight(s, (enum moeq_part)((int)gate + i), layer, expert)))
+        if (!(w[i] = moeq_source_part(s, (enum moeq_part)((int)gate + i), layer, expert)))
             return 0;
     return moeq_source_load_bytes(s, w, 3);
 }
@@ -197,13 +198,14 @@ struct moeq_sweep_memory moeq_sweep_memory(const struct moeq_source *source, uin
     const struct moeq_config *c = &source->config;
     const uint64_t n = n_windows * context, chunk = chunk_tokens(context) < n ? chunk_tokens(context) : n;
     struct moeq_sweep_memory m = {.layer_float32 = moeq_model_layer_bytes(source)};
+    const bool sparse = moeq_indexer_is_needed(c, context);
     m.hidden = 2 * n * c->hidden * sizeof(float);
     m.routing = 2 * n * c->top_k * (sizeof(int32_t) + sizeof(float));
-    const struct moeq_weight *embed_weight = moeq_model_weight(source, MOEQ_PART_EMBED, -1, -1);
-    const struct moeq_weight *head = moeq_model_weight(source, MOEQ_PART_HEAD, -1, -1);
+    const struct moeq_weight *embed_weight = moeq_source_part(source, MOEQ_PART_EMBED, -1, -1);
+    const struct moeq_weight *head = moeq_source_part(source, MOEQ_PART_HEAD, -1, -1);
     m.weights = largest(embed_weight ? embed_weight->n_padded : 0, head ? head->n_padded : 0);
     for (uint32_t layer = 0; layer < c->n_layers; layer++) {
-        m.weights = largest(m.weights, attention_bytes(source, (int)layer));
+        m.weights = largest(m.weights, attention_bytes(source, (int)layer, sparse));
         m.weights = largest(m.weights, mlp_bytes(source, MOEQ_PART_DENSE_GATE, (int)layer, -1));
         m.weights = largest(m.weights, mlp_bytes(source, MOEQ_PART_SHARED_GATE, (int)layer, -1));
         for (uint32_t e = 0; e < c->n_experts && moeq_config_layer_is_moe(c, layer); e++)
@@ -213,5 +215,9 @@ struct moeq_sweep_memory moeq_sweep_memory(const struct moeq_source *source, uin
     uint64_t tile = widest * (MOEQ_SCRATCH_FLOATS_PER_COLUMN) * sizeof(float);
     uint64_t keys = context * ((uint64_t)c->qk_nope + c->qk_rope + 1) * sizeof(float);
     m.work = moeq_layer_work_bytes(c, chunk) + n_jobs * largest(tile, keys);
+    if (sparse) {
+        m.routing += n * moeq_selected_row(context);
+        m.work += moeq_indexer_work_bytes(c, chunk, context);
+    }
     return m;
 }

@@ -46,6 +46,13 @@ static uint64_t context_of(const struct eval_options *o, bool llama)
     return o->context ? o->context : llama ? 512 : 256;
 }
 
+/* Opens a model and checks it, before anything is sized by its config.json. */
+static enum moeq_status open_model(struct moeq_source *source, const char *path, struct moeq_error *err)
+{
+    enum moeq_status status = moeq_source_open(source, path, err);
+    return status ? status : moeq_model_check(source, err);
+}
+
 static enum moeq_status cut_text(struct eval *e, struct moeq_error *err)
 {
     struct moeq_bytes text = {0};
@@ -69,19 +76,13 @@ static enum moeq_status evaluate(struct eval *e, struct moeq_error *err)
     struct moeq_pool *pool = moeq_verb_pool(&e->options->common, err);
     if (!pool)
         return MOEQ_OVER_MEMORY;
-    enum moeq_status status = moeq_model_check(&e->source, err); /* before anything is sized by config.json */
-    if (!status && reference)
-        status = moeq_model_check(reference, err);
-    if (status) {
-        moeq_pool_join(pool);
-        return status;
-    }
     e->memory = moeq_evaluate_memory(&e->source, reference, &e->windows, moeq_pool_jobs(pool));
     uint64_t n_layers = e->source.config.n_layers + (reference ? reference->config.n_layers : 0);
     struct moeq_progress *progress =
         moeq_progress_start("eval", "layers", n_layers, e->options->common.quiet);
     const double begin = moeq_clock();
-    status = moeq_evaluate(&e->source, reference, &e->windows, pool, progress, &e->result, err);
+    enum moeq_status status =
+        moeq_evaluate(&e->source, reference, &e->windows, pool, progress, &e->result, err);
     e->seconds = moeq_clock() - begin;
     moeq_progress_end(progress);
     moeq_pool_join(pool);
@@ -189,9 +190,9 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
         moeq_fail(err, MOEQ_USAGE, "on what text? --text is missing");
         return MOEQ_USAGE;
     }
-    enum moeq_status status = moeq_source_open(&e.source, positional[0], err);
+    enum moeq_status status = open_model(&e.source, positional[0], err);
     if (!status && e.options->reference)
-        status = moeq_source_open(&e.reference, e.options->reference, err);
+        status = open_model(&e.reference, e.options->reference, err);
     if (!status)
         status = cut_text(&e, err);
     if (!status)

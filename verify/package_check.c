@@ -176,6 +176,12 @@ static enum moeq_status compare_weights(void *context, unsigned worker, uint64_t
     return status;
 }
 
+static bool was_left_out(const struct moeq_source *package, const struct moeq_weight *weight)
+{
+    return weight->id.part == MOEQ_PART_VISION && package->is_package &&
+           moeq_package_is_text_only(&package->package);
+}
+
 enum moeq_status moeq_compare_sources(const struct moeq_source *package, const struct moeq_source *source,
                                       struct moeq_pool *pool, struct moeq_progress *progress,
                                       struct moeq_difference **out, size_t *n_missing,
@@ -191,7 +197,8 @@ enum moeq_status moeq_compare_sources(const struct moeq_source *package, const s
     *n_missing = 0;
     *first_missing = NULL;
     for (size_t i = 0; !status && i < source->n_weights; i++)
-        if (!moeq_source_find(package, source->weights[i].name) && (*n_missing)++ == 0)
+        if (!moeq_source_find(package, source->weights[i].name) &&
+            !was_left_out(package, &source->weights[i]) && (*n_missing)++ == 0)
             *first_missing = source->weights[i].name;
     for (size_t i = 0; c.buffers && i < n_buffers; i++)
         moeq_bytes_free(&c.buffers[i]);

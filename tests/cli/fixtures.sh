@@ -10,6 +10,11 @@ copy_model() { # NAME
     mkdir "$1" && cp nano/*.json nano/*.safetensors "$1"
 }
 
+# A small model of another family: the first whose name begins so (make_miniature lists them).
+make_miniature() { # NAME FOLDER
+    "$MOEQ_MINIATURE" "$1" "$2"
+}
+
 # Inverts the lowest bit of one byte.
 flip() { # FILE OFFSET
     local byte
@@ -179,4 +184,16 @@ can_be_unprivileged() {
     [ "$(id -u)" -eq 0 ] || return 0
     cp "$MOEQ" moeq && chmod a+rx . .. ../.. moeq || return 1
     unprivileged --version || skip "cannot become another user here"
+}
+
+# Writes bytes, given in hexadecimal, over a tensor's first ones, in the file that has it.
+set_tensor() { # FILES… TENSOR HEX
+    local file hex=${*: -1} tensor=${*: -2:1}
+    for file in "${@:1:$#-2}"; do
+        if grep -qaF "\"$tensor\"" "$file"; then
+            put "$file" "$(tensor_offset "$file" "$tensor")" "$hex"
+            return
+        fi
+    done
+    return 1
 }

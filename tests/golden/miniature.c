@@ -130,14 +130,16 @@ static float store_block(struct miniature_tensor *tensor, size_t first_row, size
 
 /* ---- tensors ---- */
 
-static struct miniature_tensor *add_tensor(struct miniature_model *model, enum moeq_dtype dtype,
-                                           size_t n_dims, size_t rows, size_t cols, const char *name)
+struct miniature_tensor *miniature_add(struct miniature_model *model, enum moeq_dtype dtype, size_t n_dims,
+                                       size_t rows, size_t cols, const char *name)
 {
     if (model->n_tensors == MAX_TENSORS)
         abort();
     struct miniature_tensor *tensor = &model->tensors[model->n_tensors++];
     *tensor = (struct miniature_tensor){.dtype = dtype, .n_dims = n_dims, .rows = rows, .cols = cols};
     snprintf(tensor->name, sizeof tensor->name, "%s", name);
+    const bool in_text = model->spec->nested && strncmp(name, "vision_tower.", 13) != 0;
+    snprintf(tensor->file_name, sizeof tensor->file_name, "%s%s", in_text ? "language_model." : "", name);
     tensor->shard = stream(model->spec->seed, name) % model->spec->n_shards;
     tensor->n_bytes = rows * cols * moeq_dtype_bits(dtype) / 8;
     tensor->data = miniature_calloc(tensor->n_bytes, 1);
@@ -149,7 +151,7 @@ static void add_scales(struct miniature_model *model, struct miniature_tensor *w
     char name[160];
     snprintf(name, sizeof name, "%s_scale_inv", weight->name);
     size_t rows = (weight->rows + BLOCK - 1) / BLOCK, cols = (weight->cols + BLOCK - 1) / BLOCK;
-    struct miniature_tensor *scales = add_tensor(model, MOEQ_F32, 2, rows, cols, name);
+    struct miniature_tensor *scales = miniature_add(model, MOEQ_F32, 2, rows, cols, name);
     for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < cols; c++) {
             float scale = store_block(weight, r * BLOCK, c * BLOCK);
@@ -163,7 +165,7 @@ static void add_scales(struct miniature_model *model, struct miniature_tensor *w
 static void add_matrix(struct miniature_model *model, enum moeq_dtype dtype, size_t rows, size_t cols,
                        double gain, size_t n_small, double small, const char *name)
 {
-    struct miniature_tensor *tensor = add_tensor(model, dtype, 2, rows, cols, name);
+    struct miniature_tensor *tensor = miniature_add(model, dtype, 2, rows, cols, name);
     uint64_t state = stream(model->spec->seed, name);
     tensor->values = miniature_calloc(rows * cols, sizeof(double));
     for (size_t r = 0; r < rows; r++)
@@ -182,7 +184,7 @@ static void add_matrix(struct miniature_model *model, enum moeq_dtype dtype, siz
 static void add_vector(struct miniature_model *model, enum moeq_dtype dtype, size_t n, double middle,
                        double spread, const char *name)
 {
-    struct miniature_tensor *tensor = add_tensor(model, dtype, 1, 1, n, name);
+    struct miniature_tensor *tensor = miniature_add(model, dtype, 1, 1, n, name);
     uint64_t state = stream(model->spec->seed, name);
     tensor->values = miniature_calloc(n, sizeof(double));
     for (size_t i = 0; i < n; i++)
@@ -221,6 +223,13 @@ static void add_indexer(struct miniature_model *model, size_t layer)
     add_matrix(model, outer, s->index_heads, s->hidden, 1, 0, 1, name);
 }
 
+bool miniature_has_indexer(const struct miniature *spec, size_t layer)
+{
+    if (!spec->index_heads || !spec->index_every || layer + 1 <= spec->index_offset)
+        return spec->index_heads > 0;
+    return (layer + 1 - spec->index_offset) % spec->index_every == 0;
+}
+
 static void add_attention(struct miniature_model *model, size_t layer)
 {
     const struct miniature *s = model->spec;
@@ -242,10 +251,10 @@ static void add_attention(struct miniature_model *model, size_t layer)
     add_matrix(model, s->matrices, s->n_heads * (s->qk_nope + s->v_width), s->kv_rank, 1, 0, 1,
                NAME("kv_b_proj.weight"));
     add_matrix(model, s->matrices, s->hidden, s->n_heads * s->v_width, 1, 0, 1, NAME("o_proj.weight"));
-    if (s->index_heads)
+    if (miniature_has_indexer(s, layer))
         add_indexer(model, layer);
     if (s->inv_freq)
-        add_tensor(model, MOEQ_BF16, 1, 1, 56, NAME("rotary_emb.inv_freq"));
+        miniature_add(model, MOEQ_BF16, 1, 1, 56, NAME("rotary_emb.inv_freq"));
 #undef NAME
 }
 
@@ -260,35 +269,71 @@ static void add_experts(struct miniature_model *model, size_t layer)
     snprintf(name, sizeof name, "model.layers.%zu.mlp.gate.e_score_correction_bias", layer);
     if (s->v3)
         add_vector(model, MOEQ_F32, s->n_experts, s->bias, 0.1, name);
+    const size_t first = model->n_tensors;
     for (size_t e = 0; e < s->n_experts; e++) {
         snprintf(name, sizeof name, "model.layers.%zu.mlp.experts.%zu", layer, e);
         add_mlp(model, s->expert_width, name);
     }
+    const size_t end = model->n_tensors;
+    for (size_t i = first; i < end && s->experts == MINIATURE_INT4; i++)
+        miniature_store_int4(model, &model->tensors[i]);
+    if (s->experts == MINIATURE_FUSED)
+        miniature_store_fused(model, layer);
     snprintf(name, sizeof name, "model.layers.%zu.mlp.shared_experts", layer);
     if (s->n_shared)
         add_mlp(model, s->n_shared * s->expert_width, name);
 }
 
+static void add_layer(struct miniature_model *model, size_t layer)
+{
+    const struct miniature *spec = model->spec;
+    char name[128];
+    snprintf(name, sizeof name, "model.layers.%zu.input_layernorm.weight", layer);
+    add_vector(model, spec->norms, spec->hidden, 1, 0.2, name);
+    add_attention(model, layer);
+    snprintf(name, sizeof name, "model.layers.%zu.post_attention_layernorm.weight", layer);
+    add_vector(model, spec->norms, spec->hidden, 1, 0.2, name);
+    snprintf(name, sizeof name, "model.layers.%zu.mlp", layer);
+    if (layer < spec->n_layers && (layer < spec->first_dense || layer % spec->layer_freq != 0))
+        add_mlp(model, spec->dense_width, name);
+    else
+        add_experts(model, layer);
+}
+
+/* What an MTP layer has beside a layer with experts. */
+static void add_mtp(struct miniature_model *model, enum moeq_dtype outer)
+{
+    static const char *const norms[] = {"enorm", "hnorm", "shared_head.norm"};
+    const struct miniature *spec = model->spec;
+    char name[128];
+    add_layer(model, spec->n_layers);
+    for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) {
+        snprintf(name, sizeof name, "model.layers.%zu.%s.weight", spec->n_layers, norms[i]);
+        add_vector(model, spec->norms, spec->hidden, 1, 0.2, name);
+    }
+    snprintf(name, sizeof name, "model.layers.%zu.eh_proj.weight", spec->n_layers);
+    add_matrix(model, outer, spec->hidden, 2 * spec->hidden, 1, 0, 1, name);
+    if (!spec->mtp_copies)
+        return;
+    snprintf(name, sizeof name, "model.layers.%zu.embed_tokens.weight", spec->n_layers);
+    add_matrix(model, outer, spec->vocabulary, spec->hidden, 1, 0, 1, name);
+    snprintf(name, sizeof name, "model.layers.%zu.shared_head.head.weight", spec->n_layers);
+    add_matrix(model, outer, spec->vocabulary, spec->hidden, 1, 0, 1, name);
+}
+
 void miniature_make(struct miniature_model *model, const struct miniature *spec)
 {
     enum moeq_dtype outer = spec->matrices == MOEQ_F8_E4M3 ? MOEQ_BF16 : spec->matrices;
-    char name[128];
     *model = (struct miniature_model){
         .spec = spec, .tensors = miniature_calloc(MAX_TENSORS, sizeof(struct miniature_tensor))};
     add_matrix(model, outer, spec->vocabulary, spec->hidden, sqrt((double)spec->hidden), 0, 1,
                "model.embed_tokens.weight");
-    for (size_t layer = 0; layer < spec->n_layers; layer++) {
-        snprintf(name, sizeof name, "model.layers.%zu.input_layernorm.weight", layer);
-        add_vector(model, spec->norms, spec->hidden, 1, 0.2, name);
-        add_attention(model, layer);
-        snprintf(name, sizeof name, "model.layers.%zu.post_attention_layernorm.weight", layer);
-        add_vector(model, spec->norms, spec->hidden, 1, 0.2, name);
-        snprintf(name, sizeof name, "model.layers.%zu.mlp", layer);
-        if (layer < spec->first_dense || layer % spec->layer_freq != 0)
-            add_mlp(model, spec->dense_width, name);
-        else
-            add_experts(model, layer);
-    }
+    for (size_t layer = 0; layer < spec->n_layers; layer++)
+        add_layer(model, layer);
+    if (spec->mtp)
+        add_mtp(model, outer);
+    if (spec->nested)
+        add_matrix(model, outer, 24, 40, 1, 0, 1, "vision_tower.encoder.blocks.0.mlp.fc0.weight");
     add_vector(model, spec->norms, spec->hidden, 1, 0.2, "model.norm.weight");
     add_matrix(model, outer, spec->vocabulary, spec->hidden, 1, 0, 1, "lm_head.weight");
 }
@@ -355,17 +400,27 @@ static void set_rope(json_t *config, const struct miniature *s)
     json_object_set_new(config, "rope_scaling", s->yarn.factor != 0 ? rope_scaling(s) : json_null());
 }
 
+static json_t *int4_config(void)
+{
+    return json_pack("{s:s, s:s, s:n, s:{s:{s:[s], s:n, s:{s:i, s:s, s:b, s:s, s:i, s:n}}}, s:[s, s]}",
+                     "quant_method", "compressed-tensors", "format", "pack-quantized", "kv_cache_scheme",
+                     "config_groups", "group_0", "targets", "Linear", "input_activations", "weights",
+                     "num_bits", 4, "type", "int", "symmetric", 1, "strategy", "group", "group_size", 32,
+                     "actorder", "ignore", "lm_head", "re:.*self_attn.*");
+}
+
 static json_t *config_json(const struct miniature *s)
 {
     static const char *const architectures[] = {"DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM",
                                                 "DeepseekV32ForCausalLM"};
     static const char *const types[] = {"deepseek_v2", "deepseek_v3", "deepseek_v32"};
     const int family = s->index_heads ? 2 : s->v3;
-    json_t *config =
-        json_pack("{s:[s], s:s, s:s, s:s, s:b, s:s, s:f, s:f}", "architectures", architectures[family],
-                  "model_type", types[family], "hidden_act", "silu", "topk_method", s->topk_method,
-                  "norm_topk_prob", (int)s->norm_topk, "scoring_func", s->v3 ? "sigmoid" : "softmax",
-                  "routed_scaling_factor", s->routed_scale, "rms_norm_eps", s->norm_eps);
+    json_t *config = json_pack("{s:[s], s:s, s:s, s:s, s:b, s:s, s:f, s:f}", "architectures",
+                               s->architecture ? s->architecture : architectures[family], "model_type",
+                               s->model_type ? s->model_type : types[family], "hidden_act", "silu",
+                               "topk_method", s->topk_method, "norm_topk_prob", (int)s->norm_topk,
+                               "scoring_func", s->v3 ? "sigmoid" : "softmax", "routed_scaling_factor",
+                               s->routed_scale, "rms_norm_eps", s->norm_eps);
     const struct {
         const char *key;
         size_t value;
@@ -391,7 +446,9 @@ static json_t *config_json(const struct miniature *s)
                    {"index_n_heads", s->index_heads},
                    {"index_head_dim", s->index_width},
                    {"index_topk", s->index_top_k},
-                   {"num_nextn_predict_layers", 0},
+                   {"index_topk_freq", s->index_every},
+                   {"index_skip_topk_offset", s->index_offset},
+                   {"num_nextn_predict_layers", s->mtp},
                    {"max_position_embeddings", 4096}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (numbers[i].value || strncmp(numbers[i].key, "index_", 6) != 0)
@@ -399,11 +456,19 @@ static json_t *config_json(const struct miniature *s)
     if (s->q_rank_null)
         json_object_set_new(config, "q_lora_rank", json_null());
     set_rope(config, s);
+    if (s->index_interleaved)
+        json_object_set_new(config, "indexer_rope_interleave", json_true());
+    if (s->experts == MINIATURE_INT4)
+        json_object_set_new(config, "quantization_config", int4_config());
     if (s->matrices == MOEQ_F8_E4M3)
         json_object_set_new(config, "quantization_config",
                             json_pack("{s:s, s:s, s:s, s:[i, i]}", "quant_method", "fp8", "fmt", "e4m3",
                                       "activation_scheme", "dynamic", "weight_block_size", BLOCK, BLOCK));
-    return config;
+    if (!s->nested)
+        return config;
+    /* What stands outside is of the part that sees, or nothing. */
+    return json_pack("{s:[s], s:s, s:o, s:{s:i}}", "architectures", s->architecture, "model_type",
+                     s->model_type, "text_config", config, "vision_config", "hidden_size", 40);
 }
 
 /* ---- files ---- */
@@ -429,16 +494,16 @@ static enum moeq_status write_shard(const struct miniature_model *model, const c
                                     struct moeq_error *err)
 {
     struct moeq_tensor *tensors = miniature_calloc(model->n_tensors, sizeof *tensors);
-    uint64_t(*shapes)[2] = miniature_calloc(model->n_tensors, sizeof *shapes);
+    uint64_t(*shapes)[3] = miniature_calloc(model->n_tensors, sizeof *shapes);
     struct moeq_bytes head = {0};
     size_t n = 0;
     for (size_t i = 0; i < model->n_tensors; i++) {
         const struct miniature_tensor *t = &model->tensors[i];
-        if (t->shard != shard)
+        if (t->shard != shard || t->elsewhere)
             continue;
-        shapes[n][0] = t->n_dims == 1 ? t->cols : t->rows;
-        shapes[n][1] = t->cols;
-        tensors[n] = (struct moeq_tensor){t->name, t->dtype, t->n_dims, shapes[n], 0, t->n_bytes};
+        const uint64_t dims[3] = {t->stack, t->stack ? t->rows / t->stack : t->rows, t->cols};
+        memcpy(shapes[n], dims + 3 - t->n_dims, t->n_dims * sizeof *dims);
+        tensors[n] = (struct moeq_tensor){t->file_name, t->dtype, t->n_dims, shapes[n], 0, t->n_bytes};
         n++;
     }
     char name[64], path[4096];
@@ -449,7 +514,7 @@ static enum moeq_status write_shard(const struct miniature_model *model, const c
     bool written = file && fwrite(head.data, 1, head.n_bytes, file) == head.n_bytes;
     for (size_t i = 0; i < model->n_tensors; i++) {
         const struct miniature_tensor *t = &model->tensors[i];
-        if (t->shard == shard)
+        if (t->shard == shard && !t->elsewhere)
             written = written && fwrite(t->data, 1, t->n_bytes, file) == t->n_bytes;
     }
     written = (!file || fclose(file) == 0) && written;
@@ -471,7 +536,8 @@ enum moeq_status miniature_write(const struct miniature_model *model, const char
     for (size_t i = 0; i < model->n_tensors; i++) {
         char name[64];
         shard_name(spec, model->tensors[i].shard, name);
-        json_object_set_new(map, model->tensors[i].name, json_string(name));
+        if (!model->tensors[i].elsewhere)
+            json_object_set_new(map, model->tensors[i].file_name, json_string(name));
     }
     return write_json(dir, "model.safetensors.index.json",
                       json_pack("{s:{}, s:o}", "metadata", "weight_map", map), err);

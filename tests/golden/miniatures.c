@@ -353,7 +353,7 @@ static size_t take_integers(struct miniature_model *model, const char *package)
     size_t n = 0;
     check_status(moeq_source_open(&source, package, &error), model->spec);
     for (size_t i = 0; i < model->n_tensors; i++) {
-        const struct moeq_weight *weight = moeq_source_find(&source, model->tensors[i].name);
+        const struct moeq_weight *weight = moeq_source_find(&source, model->tensors[i].file_name);
         struct moeq_matrix matrix;
         if (!weight || !model->tensors[i].values || !weight->format.level->grouped)
             continue;

@@ -1,6 +1,7 @@
 #include "slow.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define LATENT_EPS 1e-6 /* the released classes' default, whatever rms_norm_eps says */
@@ -94,8 +95,8 @@ static double frequency(const struct pass *pass, size_t pair)
     return plain * (1 - ramp) + plain / spec->yarn.factor * ramp;
 }
 
-/* Turns the pairs (2i, 2i+1) of x [qk_rope] in place. */
-static void rotate(const struct pass *pass, double *x, size_t position)
+/* Turns the pairs (2i, 2i+1) of x [qk_rope], or the pairs (i, i + qk_rope/2), in place. */
+static void rotate_pairs(const struct pass *pass, double *x, size_t position, bool halves)
 {
     const struct miniature_yarn *yarn = &pass->spec->yarn;
     const size_t half = pass->spec->qk_rope / 2;
@@ -104,8 +105,8 @@ static void rotate(const struct pass *pass, double *x, size_t position)
     if (yarn->factor != 0 && !makes(pass, SLOW_NO_ROTARY_FACTOR))
         length = yarn_mscale(yarn->factor, mscale) / yarn_mscale(yarn->factor, yarn->mscale_all_dim);
     for (size_t i = 0; i < half; i++) {
-        double *first = makes(pass, SLOW_HALF_SPLIT) ? &x[i] : &x[2 * i];
-        double *second = makes(pass, SLOW_HALF_SPLIT) ? &x[i + half] : &x[2 * i + 1];
+        double *first = halves ? &x[i] : &x[2 * i];
+        double *second = halves ? &x[i + half] : &x[2 * i + 1];
         double angle = (double)position * frequency(pass, i);
         double a = *first, b = *second;
         *first = length * (a * cos(angle) - b * sin(angle));
@@ -113,29 +114,41 @@ static void rotate(const struct pass *pass, double *x, size_t position)
     }
 }
 
+static void rotate(const struct pass *pass, double *x, size_t position)
+{
+    rotate_pairs(pass, x, position, makes(pass, SLOW_HALF_SPLIT));
+}
+
 /* ---- multi-head latent attention, expanded ---- */
 
 struct window {
-    double *q; /* [context, n_heads, qk] nope then rope */
-    double *k; /* [context, n_heads, qk] */
-    double *v; /* [context, n_heads, v_width] */
+    double *q;  /* [context, n_heads, qk] nope then rope */
+    double *k;  /* [context, n_heads, qk] */
+    double *v;  /* [context, n_heads, v_width] */
+    bool *kept; /* [context, context]: whether a query (row) attends to a key */
 };
+
+/* The normed query latent [q_rank]. */
+static void query_latent(const struct pass *pass, size_t layer, const double *x, double *latent)
+{
+    const struct miniature *s = pass->spec;
+    const double eps = makes(pass, SLOW_LATENT_EPS) ? s->norm_eps : LATENT_EPS;
+    multiply(miniature_values(pass->model, "model.layers.%zu.self_attn.q_a_proj.weight", layer), s->q_rank,
+             s->hidden, x, latent);
+    rms_norm(latent, miniature_values(pass->model, "model.layers.%zu.self_attn.q_a_layernorm.weight", layer),
+             s->q_rank, eps, latent);
+}
 
 static void project_q(const struct pass *pass, size_t layer, const double *x, size_t position, double *q)
 {
     const struct miniature *s = pass->spec;
     const size_t qk = s->qk_nope + s->qk_rope;
-    const double eps = makes(pass, SLOW_LATENT_EPS) ? s->norm_eps : LATENT_EPS;
     if (s->q_rank == 0) {
         multiply(miniature_values(pass->model, "model.layers.%zu.self_attn.q_proj.weight", layer),
                  s->n_heads * qk, s->hidden, x, q);
     } else {
         double *latent = numbers(s->q_rank);
-        multiply(miniature_values(pass->model, "model.layers.%zu.self_attn.q_a_proj.weight", layer),
-                 s->q_rank, s->hidden, x, latent);
-        rms_norm(latent,
-                 miniature_values(pass->model, "model.layers.%zu.self_attn.q_a_layernorm.weight", layer),
-                 s->q_rank, eps, latent);
+        query_latent(pass, layer, x, latent);
         multiply(miniature_values(pass->model, "model.layers.%zu.self_attn.q_b_proj.weight", layer),
                  s->n_heads * qk, s->q_rank, latent, q);
         free(latent);
@@ -179,62 +192,6 @@ static double softmax_scale(const struct pass *pass)
     return m * m / sqrt((double)(s->qk_nope + s->qk_rope));
 }
 
-/* out [v_width] of one head and one query. */
-static void attend(const struct pass *pass, const struct window *window, size_t head, size_t query,
-                   double *out)
-{
-    const struct miniature *s = pass->spec;
-    const size_t qk = s->qk_nope + s->qk_rope;
-    double *p = numbers(query + 1), largest = -INFINITY, sum = 0;
-    for (size_t t = 0; t <= query; t++) {
-        for (size_t i = 0; i < qk; i++)
-            p[t] +=
-                window->q[(query * s->n_heads + head) * qk + i] * window->k[(t * s->n_heads + head) * qk + i];
-        p[t] *= softmax_scale(pass);
-        largest = fmax(largest, p[t]);
-    }
-    for (size_t t = 0; t <= query; t++)
-        sum += p[t] = exp(p[t] - largest);
-    for (size_t i = 0; i < s->v_width; i++) {
-        out[i] = 0;
-        for (size_t t = 0; t <= query; t++)
-            out[i] += p[t] / sum * window->v[(t * s->n_heads + head) * s->v_width + i];
-    }
-    free(p);
-}
-
-/* hidden [context, hidden] of one window += attention */
-static void attention(const struct pass *pass, size_t layer, double *hidden)
-{
-    const struct miniature *s = pass->spec;
-    const size_t n = pass->context, qk = s->n_heads * (s->qk_nope + s->qk_rope), v = s->n_heads * s->v_width;
-    struct window window = {numbers(n * qk), numbers(n * qk), numbers(n * v)};
-    double *x = numbers(s->hidden), *heads = numbers(v), *out = numbers(s->hidden);
-    for (size_t t = 0; t < n; t++) {
-        rms_norm(hidden + t * s->hidden,
-                 miniature_values(pass->model, "model.layers.%zu.input_layernorm.weight", layer), s->hidden,
-                 s->norm_eps, x);
-        project_q(pass, layer, x, t, window.q + t * qk);
-        project_kv(pass, layer, x, t, window.k + t * qk, window.v + t * v);
-    }
-    for (size_t t = 0; t < n; t++) {
-        for (size_t h = 0; h < s->n_heads; h++)
-            attend(pass, &window, h, t, heads + h * s->v_width);
-        multiply(miniature_values(pass->model, "model.layers.%zu.self_attn.o_proj.weight", layer), s->hidden,
-                 v, heads, out);
-        for (size_t i = 0; i < s->hidden; i++)
-            hidden[t * s->hidden + i] += out[i];
-    }
-    free(window.q);
-    free(window.k);
-    free(window.v);
-    free(x);
-    free(heads);
-    free(out);
-}
-
-/* ---- router and experts ---- */
-
 /* Marks the n largest of scores in chosen; the lower index wins a tie. Returns how much the last chosen is
  * above the first not chosen. */
 static double choose(const double *scores, size_t n_scores, size_t n, bool *chosen)
@@ -255,6 +212,166 @@ static double choose(const double *scores, size_t n_scores, size_t n, bool *chos
             next = fmax(next, scores[i]);
     return last - next;
 }
+
+/* ---- the indexer ---- */
+
+static void layer_norm(double *x, size_t n, const double *gain, const double *bias)
+{
+    double mean = 0, variance = 0;
+    for (size_t i = 0; i < n; i++)
+        mean += x[i] / (double)n;
+    for (size_t i = 0; i < n; i++)
+        variance += (x[i] - mean) * (x[i] - mean) / (double)n;
+    for (size_t i = 0; i < n; i++)
+        x[i] = (x[i] - mean) / sqrt(variance + 1e-6) * gain[i] + bias[i];
+}
+
+static void rotate_index(const struct pass *pass, double *vector, size_t position)
+{
+    const struct miniature *s = pass->spec;
+    double *from = makes(pass, SLOW_INDEX_LAST) ? vector + s->index_width - s->qk_rope : vector;
+    rotate_pairs(pass, from, position, s->index_interleaved == makes(pass, SLOW_INDEX_PAIRS));
+}
+
+struct index_vectors {
+    double *q;       /* [context, index_heads, index_width] */
+    double *k;       /* [context, index_width] */
+    double *weights; /* [context, index_heads] */
+};
+
+static void project_index(const struct pass *pass, size_t layer, const double *x, size_t position,
+                          const struct index_vectors *v)
+{
+    const struct miniature *s = pass->spec;
+    const char *prefix = "model.layers.%zu.self_attn.indexer";
+    double *latent = numbers(s->q_rank), *k = v->k + position * s->index_width;
+    double *q = v->q + position * s->index_heads * s->index_width,
+           *w = v->weights + position * s->index_heads;
+    char at[96], name[128];
+    snprintf(at, sizeof at, prefix, layer);
+#define INDEX_VALUES(part)                                                                                   \
+    (snprintf(name, sizeof name, "%s." part, at), miniature_values(pass->model, "%s", name))
+    query_latent(pass, layer, x, latent);
+    multiply(INDEX_VALUES("wq_b.weight"), s->index_heads * s->index_width, s->q_rank, latent, q);
+    multiply(INDEX_VALUES("wk.weight"), s->index_width, s->hidden, x, k);
+    multiply(INDEX_VALUES("weights_proj.weight"), s->index_heads, s->hidden, x, w);
+    const double *gain = INDEX_VALUES("k_norm.weight");
+    layer_norm(k, s->index_width, gain, INDEX_VALUES("k_norm.bias"));
+#undef INDEX_VALUES
+    rotate_index(pass, k, position);
+    for (size_t h = 0; h < s->index_heads; h++) {
+        rotate_index(pass, q + h * s->index_width, position);
+        w[h] /= sqrt((double)s->index_heads) * sqrt((double)s->index_width);
+    }
+    free(latent);
+}
+
+static double index_score(const struct miniature *s, const struct index_vectors *v, size_t query, size_t key)
+{
+    double score = 0;
+    for (size_t h = 0; h < s->index_heads; h++) {
+        double dot = 0;
+        for (size_t i = 0; i < s->index_width; i++)
+            dot += v->q[(query * s->index_heads + h) * s->index_width + i] * v->k[key * s->index_width + i];
+        score += v->weights[query * s->index_heads + h] * fmax(dot, 0);
+    }
+    return score;
+}
+
+/* Sets window->kept. `x` is [context, hidden]. A layer without an indexer leaves it as the layer before did.
+ */
+static void choose_keys(struct pass *pass, size_t layer, const double *x, struct window *window)
+{
+    const struct miniature *s = pass->spec;
+    const size_t n = pass->context;
+    const struct index_vectors v = {numbers(n * s->index_heads * s->index_width), numbers(n * s->index_width),
+                                    numbers(n * s->index_heads)};
+    double *scores = numbers(n);
+    bool *chosen = miniature_calloc(n, sizeof *chosen);
+    for (size_t t = 0; t < n; t++)
+        project_index(pass, layer, x + t * s->hidden, t, &v);
+    for (size_t t = s->index_top_k; t < n; t++) {
+        for (size_t key = 0; key <= t; key++)
+            scores[key] = index_score(s, &v, t, key);
+        double gap = choose(scores, t + 1, s->index_top_k, chosen);
+        if (gap != 0) /* of no positive product at all: exactly 0 in every arithmetic */
+            pass->least_gap = fmin(pass->least_gap, gap);
+        memcpy(window->kept + t * n, chosen, (t + 1) * sizeof *chosen);
+    }
+    free(v.q);
+    free(v.k);
+    free(v.weights);
+    free(scores);
+    free(chosen);
+}
+
+static void keep_all(bool *kept, size_t context)
+{
+    for (size_t i = 0; i < context * context; i++)
+        kept[i] = true;
+}
+
+/* out [v_width] of one head and one query. */
+static void attend(const struct pass *pass, const struct window *window, size_t head, size_t query,
+                   double *out)
+{
+    const struct miniature *s = pass->spec;
+    const size_t qk = s->qk_nope + s->qk_rope;
+    double *p = numbers(query + 1), largest = -INFINITY, sum = 0;
+    for (size_t t = 0; t <= query; t++) {
+        for (size_t i = 0; i < qk; i++)
+            p[t] +=
+                window->q[(query * s->n_heads + head) * qk + i] * window->k[(t * s->n_heads + head) * qk + i];
+        p[t] = window->kept[query * pass->context + t] ? p[t] * softmax_scale(pass) : -INFINITY;
+        largest = fmax(largest, p[t]);
+    }
+    for (size_t t = 0; t <= query; t++)
+        sum += p[t] = exp(p[t] - largest);
+    for (size_t i = 0; i < s->v_width; i++) {
+        out[i] = 0;
+        for (size_t t = 0; t <= query; t++)
+            out[i] += p[t] / sum * window->v[(t * s->n_heads + head) * s->v_width + i];
+    }
+    free(p);
+}
+
+/* hidden [context, hidden] of one window += attention; kept [context, context] comes from the layer before
+ * and goes to the next. */
+static void attention(struct pass *pass, size_t layer, double *hidden, bool *kept)
+{
+    const struct miniature *s = pass->spec;
+    const size_t n = pass->context, qk = s->n_heads * (s->qk_nope + s->qk_rope), v = s->n_heads * s->v_width;
+    struct window window = {numbers(n * qk), numbers(n * qk), numbers(n * v), kept};
+    double *x = numbers(n * s->hidden), *heads = numbers(v), *out = numbers(s->hidden);
+    const bool own = miniature_has_indexer(s, layer);
+    for (size_t t = 0; t < n; t++) {
+        rms_norm(hidden + t * s->hidden,
+                 miniature_values(pass->model, "model.layers.%zu.input_layernorm.weight", layer), s->hidden,
+                 s->norm_eps, x + t * s->hidden);
+        project_q(pass, layer, x + t * s->hidden, t, window.q + t * qk);
+        project_kv(pass, layer, x + t * s->hidden, t, window.k + t * qk, window.v + t * v);
+    }
+    if (own || makes(pass, SLOW_INDEX_OWN))
+        keep_all(kept, n);
+    if (own && !makes(pass, SLOW_DENSE))
+        choose_keys(pass, layer, x, &window);
+    for (size_t t = 0; t < n; t++) {
+        for (size_t h = 0; h < s->n_heads; h++)
+            attend(pass, &window, h, t, heads + h * s->v_width);
+        multiply(miniature_values(pass->model, "model.layers.%zu.self_attn.o_proj.weight", layer), s->hidden,
+                 v, heads, out);
+        for (size_t i = 0; i < s->hidden; i++)
+            hidden[t * s->hidden + i] += out[i];
+    }
+    free(window.q);
+    free(window.k);
+    free(window.v);
+    free(x);
+    free(heads);
+    free(out);
+}
+
+/* ---- router and experts ---- */
 
 /* Masks the experts of the groups that are not kept. */
 static void keep_groups(struct pass *pass, double *scores)
@@ -402,10 +519,13 @@ void slow_run(struct slow_result *result, const struct miniature_model *model, c
                                    .experts = miniature_calloc(s->n_layers * n * s->top_k, sizeof(int32_t)),
                                    .weights = numbers(s->n_layers * n * s->top_k),
                                    .logits = numbers(n * s->vocabulary)};
+    bool *kept = miniature_calloc(n_windows * context * context, sizeof *kept);
+    for (size_t w = 0; w < n_windows; w++)
+        keep_all(kept + w * context * context, context);
     embed(&pass, tokens);
     for (size_t layer = 0; layer < s->n_layers; layer++) {
         for (size_t w = 0; w < n_windows; w++)
-            attention(&pass, layer, pass.hidden + w * context * s->hidden);
+            attention(&pass, layer, pass.hidden + w * context * s->hidden, kept + w * context * context);
         for (size_t t = 0; t < n; t++)
             feed_forward(&pass, layer, pass.hidden + t * s->hidden,
                          result->experts + (layer * n + t) * s->top_k,
@@ -413,6 +533,7 @@ void slow_run(struct slow_result *result, const struct miniature_model *model, c
         memcpy(result->hidden + layer * n * s->hidden, pass.hidden, n * s->hidden * sizeof(double));
     }
     head(&pass, result->logits);
+    free(kept);
     result->least_gap = pass.least_gap;
     free(pass.hidden);
 }

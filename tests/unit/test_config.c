@@ -367,9 +367,9 @@ static void test_values_that_contradict_each_other(void)
 static void test_unsupported(void)
 {
     static const char *const cases[][2] = {
-        {"{'architectures':['DeepseekV4ForCausalLM'],'model_type':'deepseek_v4'}", "DeepseekV4ForCausalLM"},
+        {"{'architectures':['DeepseekV5ForCausalLM'],'model_type':'deepseek_v5'}", "DeepseekV5ForCausalLM"},
         {"{'architectures':['LlamaForCausalLM']}", "LlamaForCausalLM"}, /* whatever the model type says */
-        {"{'architectures':'(none)','model_type':'glm4_moe_lite'}", "glm4_moe_lite"},
+        {"{'architectures':'(none)','model_type':'glm4_moe'}", "glm4_moe"},
         {"{'architectures':'(none)','model_type':'(none)'}", "not supported"},
         {"{'architectures':['deepseekv3forcausallm']}", "deepseekv3forcausallm"},
         {"{'scoring_func':'sqrtsoftplus'}", "sqrtsoftplus"},
@@ -386,12 +386,109 @@ static void test_unsupported(void)
         refused(cases[i][0], MOEQ_UNSUPPORTED, cases[i][1]);
 }
 
-/* Kimi-K2-Thinking has V3's architecture and INT4 experts packed in int32: not weights that we can read. */
+static void test_packed_int4(void)
+{
+    /* Kimi-K2-Thinking: V3's architecture with INT4 experts packed into words. */
+    struct moeq_config c =
+        accepted("{'quantization_config':{'quant_method':'compressed-tensors','format':'pack-quantized',"
+                 "'config_groups':{'group_0':{'targets':['Linear'],'weights':{'num_bits':4,'type':'int',"
+                 "'symmetric':true,'strategy':'group','group_size':32,'actorder':null}}}}}");
+    CU_ASSERT(c.int4_group == 32 && !c.says_fp8);
+    static const char *const weights[] = {
+        "'num_bits':8,'group_size':32", "'num_bits':4,'group_size':48", "'num_bits':4,'strategy':'channel'",
+        "'num_bits':4,'group_size':32,'symmetric':false", "'num_bits':4,'group_size':32,'type':'float'"};
+    for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 "{'quantization_config':{'quant_method':'compressed-tensors','format':'pack-quantized',"
+                 "'config_groups':{'group_0':{'weights':{%s}}}}}",
+                 weights[i]);
+        refused(text, MOEQ_UNSUPPORTED, "symmetric INT4");
+    }
+}
+
 static void test_other_quantizations_are_refused(void)
 {
-    refused("{'quantization_config':{'quant_method':'compressed-tensors','format':'pack-quantized'}}",
-            MOEQ_UNSUPPORTED, "compressed-tensors");
+    refused("{'quantization_config':{'quant_method':'compressed-tensors','format':'float-quantized'}}",
+            MOEQ_UNSUPPORTED, "float-quantized");
     refused("{'quantization_config':{'quant_method':'gptq','bits':4}}", MOEQ_UNSUPPORTED, "gptq");
+}
+
+/* Kimi-K2.5 nests the language model; what lies around it does not count, but for the quantization. */
+static void test_nested(void)
+{
+    struct moeq_config c;
+    json_t *outer =
+        quoted_json("{'architectures':['KimiK25ForConditionalGeneration'],'model_type':'kimi_k25',"
+                    "'hidden_size':7,'vision_config':{'hidden_size':9},'quantization_config':{"
+                    "'quant_method':'fp8','weight_block_size':[128,128]}}");
+    json_object_set(outer, "text_config", nano);
+    CU_ASSERT_EQUAL(parse_json(outer, &c, NULL), MOEQ_OK);
+    CU_ASSERT_EQUAL(c.hidden, json_integer_value(json_object_get(nano, "hidden_size")));
+    CU_ASSERT(c.says_fp8 && strcmp(c.model_type, "kimi_k25") == 0);
+    json_object_del(outer, "text_config");
+    CU_ASSERT_EQUAL(parse_json(outer, &c, NULL), MOEQ_DAMAGED);
+    json_decref(outer);
+}
+
+#define GLM "'architectures':['GlmMoeDsaForCausalLM'],'model_type':'glm_moe_dsa','q_lora_rank':16,"
+
+static void test_shared_indexers(void)
+{
+    struct moeq_config c = accepted("{" GLM "'index_n_heads':2,'index_head_dim':32,'index_topk':64}");
+    CU_ASSERT(c.index_interleaved && !c.mtp_copies);
+    for (uint32_t layer = 0; layer < c.n_layers + 1; layer++)
+        CU_ASSERT(moeq_config_layer_has_indexer(&c, layer));
+    /* GLM-5.2: layers 0, 1, 2, 6, 10, … have one. */
+    c = accepted("{" GLM "'index_n_heads':2,'index_head_dim':32,'index_topk':64,'num_hidden_layers':78,"
+                 "'index_topk_freq':4,'index_skip_topk_offset':3}");
+    uint32_t n = 0;
+    for (uint32_t layer = 0; layer < c.n_layers; layer++) {
+        CU_ASSERT_EQUAL(moeq_config_layer_has_indexer(&c, layer), layer < 3 || layer % 4 == 2);
+        n += moeq_config_layer_has_indexer(&c, layer);
+    }
+    CU_ASSERT_EQUAL(n, 21);
+    c = accepted("{" GLM "'index_n_heads':2,'index_head_dim':32,'index_topk':64,'num_hidden_layers':4,"
+                 "'indexer_rope_interleave':false,'indexer_types':['full','shared','full','shared']}");
+    CU_ASSERT(!c.index_interleaved && moeq_config_layer_has_indexer(&c, 2));
+    CU_ASSERT(!moeq_config_layer_has_indexer(&c, 1) && !moeq_config_layer_has_indexer(&c, 3));
+    c = accepted("{" GLM "'index_n_heads':2,'index_head_dim':32,'index_topk':64,'num_hidden_layers':4,"
+                 "'index_topk_pattern':'FFSS'}");
+    CU_ASSERT(moeq_config_layer_has_indexer(&c, 1) && !moeq_config_layer_has_indexer(&c, 2));
+    refused("{" GLM "'index_n_heads':2,'index_head_dim':32,'index_topk':64,'index_topk_pattern':'SFFF'}",
+            MOEQ_DAMAGED, "layer 0");
+    refused("{" GLM "'index_n_heads':2,'index_head_dim':4,'index_topk':64}", MOEQ_DAMAGED, "index_head_dim");
+}
+
+static void test_layer_types(void)
+{
+    struct moeq_config c = accepted("{'num_hidden_layers':3,'first_k_dense_replace':'(none)',"
+                                    "'mlp_layer_types':['dense','dense','sparse']}");
+    CU_ASSERT_EQUAL(c.first_dense, 2);
+    refused("{'num_hidden_layers':3,'first_k_dense_replace':1,'mlp_layer_types':['dense','dense','sparse']}",
+            MOEQ_DAMAGED, "mlp_layer_types");
+    refused("{'num_hidden_layers':3,'mlp_layer_types':['sparse','dense','sparse']}", MOEQ_UNSUPPORTED,
+            "dense layers");
+    refused("{'num_hidden_layers':3,'mlp_layer_types':['dense']}", MOEQ_DAMAGED, "mlp_layer_types");
+    c = accepted("{'n_routed_experts':'(none)','num_experts':16}");
+    CU_ASSERT_EQUAL(c.n_experts, 16);
+}
+
+#define V4                                                                                                   \
+    "'architectures':['DeepseekV4ForCausalLM'],'model_type':'deepseek_v4','num_hidden_layers':3,"            \
+    "'num_nextn_predict_layers':1,'q_lora_rank':64,'head_dim':32,'o_groups':2,'o_lora_rank':8,'hc_mult':4,"  \
+    "'num_hash_layers':1,'scoring_func':'sqrtsoftplus',"
+
+/* Known, described and checked; the runtime says that it cannot compute it. */
+static void test_v4(void)
+{
+    struct moeq_config c = accepted("{" V4 "'compress_ratios':[0,4,128,0]}");
+    CU_ASSERT(!moeq_config_is_computed(&c) && c.n_streams == 4 && c.compress_ratio[2] == 128);
+    refused("{" V4 "'compress_ratios':[0,4]}", MOEQ_DAMAGED, "compress_ratios");
+    refused("{" V4 "'compress_ratios':[0,4,-1,0]}", MOEQ_DAMAGED, "compress_ratios");
+    refused("{" V4 "'compress_ratios':4}", MOEQ_DAMAGED, "compress_ratios");
+    refused("{" V4 "'compress_ratios':[0,4,128,0],'moe_intermediate_size':'(none)'}", MOEQ_DAMAGED,
+            "moe_intermediate_size");
 }
 
 /* --- files --- */
@@ -442,7 +539,12 @@ int main(void)
         {"other values name their key", test_other_values_name_their_key},
         {"values that contradict each other", test_values_that_contradict_each_other},
         {"unsupported", test_unsupported},
+        {"packed INT4", test_packed_int4},
         {"other quantizations are refused", test_other_quantizations_are_refused},
+        {"a model inside another", test_nested},
+        {"shared indexers", test_shared_indexers},
+        {"kinds of layers", test_layer_types},
+        {"DeepSeek-V4", test_v4},
         {"text that is no config", test_text_that_is_no_config},
         {"loading names the file", test_loading_names_the_file},
         {NULL, NULL},

@@ -17,6 +17,22 @@ static bool is_part(const char *text, enum moeq_part part, int layer, int expert
     return good;
 }
 
+/* Names of Kimi-K2.5's files. */
+static void test_names_of_a_model_that_sees(void)
+{
+    CU_ASSERT(is_part("language_model.model.layers.60.mlp.experts.383.up_proj.weight", MOEQ_PART_EXPERT_UP,
+                      60, 383));
+    CU_ASSERT(is_part("language_model.lm_head.weight", MOEQ_PART_HEAD, -1, -1));
+    CU_ASSERT(is_part("language_model.model.embed_tokens.weight", MOEQ_PART_EMBED, -1, -1));
+    CU_ASSERT(is_part("mm_projector.proj.0.weight", MOEQ_PART_VISION, -1, -1));
+    CU_ASSERT(is_part("vision_tower.model.layers.3.mlp.gate.weight", MOEQ_PART_VISION, -1, -1));
+    CU_ASSERT(is_part("language_model.language_model.lm_head.weight", MOEQ_PART_OTHER, -1, -1));
+    CU_ASSERT(is_part("language_model.vision_tower.x", MOEQ_PART_OTHER, -1, -1));
+    CU_ASSERT(is_part("vision_tower", MOEQ_PART_OTHER, -1, -1));
+    CU_ASSERT_STRING_EQUAL(moeq_name_in_text("language_model.lm_head.weight"), "lm_head.weight");
+    CU_ASSERT_STRING_EQUAL(moeq_name_in_text("lm_head.weight"), "lm_head.weight");
+}
+
 /* Names of released files (headers of DeepSeek-V3, V3.2 and V2-Lite), written out. */
 static void test_released_names(void)
 {
@@ -59,7 +75,20 @@ static void test_released_names(void)
         {"model.layers.61.shared_head.norm.weight", {MOEQ_PART_MTP_HEAD_NORM, 61, -1}},
         {"model.layers.61.shared_head.head.weight", {MOEQ_PART_MTP_HEAD, 61, -1}},
         {"model.layers.61.embed_tokens.weight", {MOEQ_PART_MTP_EMBED, 61, -1}},
+        {"model.layers.5.mlp.experts.gate_up_proj", {MOEQ_PART_FUSED_GATE_UP, 5, -1}},
+        {"model.layers.5.mlp.experts.down_proj", {MOEQ_PART_FUSED_DOWN, 5, -1}},
         {"model.layers.5.self_attn.rotary_emb.inv_freq", {MOEQ_PART_INV_FREQ, 5, -1}},
+        {"vision_tower.encoder.blocks.0.mlp.fc0.weight", {MOEQ_PART_VISION, -1, -1}},
+        {"embed.weight", {MOEQ_PART_V4_EMBED, -1, -1}},
+        {"head.weight", {MOEQ_PART_V4_HEAD, -1, -1}},
+        {"layers.7.attn.q_norm.weight", {MOEQ_PART_V4_NORM, 7, -1}},
+        {"layers.7.attn.wq_a.scale", {MOEQ_PART_V4_ATTENTION, 7, -1}},
+        {"layers.7.attn.indexer.compressor.ape", {MOEQ_PART_V4_INDEXER, 7, -1}},
+        {"layers.2.ffn.gate.tid2eid", {MOEQ_PART_V4_ROUTER, 2, -1}},
+        {"layers.2.ffn.shared_experts.w2.weight", {MOEQ_PART_V4_SHARED, 2, -1}},
+        {"layers.42.ffn.experts.255.w3.scale", {MOEQ_PART_V4_EXPERT, 42, -1}},
+        {"layers.42.hc_ffn_base", {MOEQ_PART_V4_STREAMS, 42, -1}},
+        {"mtp.0.e_proj.weight", {MOEQ_PART_V4_MTP, -1, -1}},
     };
     CU_ASSERT_EQUAL(sizeof cases / sizeof *cases, MOEQ_PART_OTHER);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -69,7 +98,7 @@ static void test_released_names(void)
 static void test_every_part_formats_and_parses_back(void)
 {
     static const int indices[] = {0, 1, 9, 10, 60, 255, 99999, MAX_INDEX};
-    for (int part = 0; part < MOEQ_PART_OTHER; part++)
+    for (int part = 0; part < MOEQ_PART_VISION; part++)
         for (size_t i = 0; i < sizeof indices / sizeof *indices; i++)
             for (size_t j = 0; j < sizeof indices / sizeof *indices; j++) {
                 char text[MOEQ_NAME_BYTES];
@@ -145,7 +174,9 @@ static void test_names_that_only_look_alike(void)
         {"input_layernorm.weight", -1},
         {"embed_tokens.weight", -1},
         {"mlp.experts.1.gate_proj.weight", -1},
-        {"vision_tower.model.layers.3.mlp.gate.weight", -1},
+        {"model.layers.3.mlp.experts.gate_proj.weight", 3},
+        {"model.layers.3.mlp.experts.gate_up_proj.weight", 3},
+        {"model.layers.3.mlp.experts.0.gate_up_proj", 3},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         CU_ASSERT(is_part(cases[i].text, MOEQ_PART_OTHER, cases[i].layer, -1));
@@ -173,7 +204,8 @@ static void test_routers_and_norms_keep_their_precision(void)
         enum moeq_part part = (enum moeq_part)i;
         enum moeq_role role = moeq_part_role(part);
         bool keeps = role == MOEQ_ROLE_ROUTER || role == MOEQ_ROLE_NORM || role == MOEQ_ROLE_INDEXER ||
-                     role == MOEQ_ROLE_OTHER;
+                     role == MOEQ_ROLE_OTHER || role == MOEQ_ROLE_VISION ||
+                     (part >= MOEQ_PART_V4_EMBED && part <= MOEQ_PART_V4_MTP);
         CU_ASSERT_EQUAL(moeq_part_quantizable(part), !keeps);
     }
     CU_ASSERT_EQUAL(moeq_part_role(MOEQ_PART_ROUTER_BIAS), MOEQ_ROLE_ROUTER);
@@ -245,6 +277,7 @@ int main(void)
 {
     static const struct unit_test tests[] = {
         {"names of released files", test_released_names},
+        {"names of a model that sees", test_names_of_a_model_that_sees},
         {"every part formats and parses back", test_every_part_formats_and_parses_back},
         {"hostile indices", test_hostile_indices},
         {"names that only look alike", test_names_that_only_look_alike},

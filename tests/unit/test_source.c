@@ -125,6 +125,129 @@ static void test_scales_that_do_not_fit(void)
     }
 }
 
+/* --- packed INT4 and fused experts --- */
+
+#define Q "model.layers.0.self_attn.o_proj.weight"
+
+/* One file with these tensors instead of begin()'s. */
+static void begin_with(const char *header, size_t n_data)
+{
+    char path[FIXTURE_PATH];
+    begin();
+    unlink(fixture_path(path, folder, PATH));
+    unlink(fixture_path(path, folder, TWO));
+    fixture_write_safetensors(folder, ONE, header, n_data);
+}
+
+/* Codes as in the file, then the scales: what level int4 packs. The numbers of the fixture count up from 1.
+ */
+static void test_packed_int4(void)
+{
+    struct moeq_source s;
+    struct moeq_bytes buffer = {0};
+    struct moeq_matrix m;
+    float row[40];
+    begin_with("{'" Q "_packed':{'dtype':'I32','shape':[2,5],'data_offsets':[0,40]},"
+               "'" Q "_scale':{'dtype':'BF16','shape':[2,2],'data_offsets':[40,48]}}",
+               48);
+    CU_ASSERT_EQUAL_FATAL(moeq_source_open(&s, folder, NULL), MOEQ_OK);
+    CU_ASSERT_EQUAL_FATAL(s.n_weights, 1);
+    const struct moeq_weight *w = moeq_source_part(&s, MOEQ_PART_O, 0, -1);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(w);
+    CU_ASSERT(w == moeq_source_find(&s, Q) && w->format.level == &moeq_level_int4 && w->format.group == 32);
+    CU_ASSERT(w->rows == 2 && w->cols == 40 && w->n_bytes == 48 && !w->format.asymmetric);
+    CU_ASSERT_EQUAL_FATAL(moeq_source_load(&s, &w, 1, &buffer, &m, NULL), MOEQ_OK);
+    moeq_decode(&m, 1, 0, 40, row);
+    /* Row 1: bytes 21 … 40; its scales are bytes 45, 46 and 47, 48. The low half of a byte comes first. */
+    size_t n_wrong = 0;
+    for (int i = 0; i < 40; i++) {
+        int byte = 21 + i / 2, code = (i % 2 ? byte >> 4 : byte & 15) - 8;
+        uint32_t bits = i < 32 ? 46u << 24 | 45u << 16 : 48u << 24 | 47u << 16;
+        float scale;
+        memcpy(&scale, &bits, sizeof scale);
+        n_wrong += row[i] != (float)code * scale;
+    }
+    CU_ASSERT_EQUAL(n_wrong, 0);
+    moeq_bytes_free(&buffer);
+    moeq_source_close(&s);
+    end();
+}
+
+static void test_packed_int4_that_does_not_fit(void)
+{
+    static const struct {
+        const char *beside;
+        enum moeq_status status;
+        const char *says;
+    } cases[] = {
+        {"'x':{'dtype':'U8','shape':[8],'data_offsets':[40,48]}", MOEQ_DAMAGED, "without its"},
+        {"'" Q "_scale':{'dtype':'BF16','shape':[2,3],'data_offsets':[40,52]}", MOEQ_DAMAGED, "needs 2 x 2"},
+        {"'" Q "_scale':{'dtype':'BF16','shape':[1,2],'data_offsets':[40,44]}", MOEQ_DAMAGED, "needs 2 x 2"},
+        {"'" Q "_scale':{'dtype':'F32','shape':[2,2],'data_offsets':[40,56]}", MOEQ_UNSUPPORTED, "symmetric"},
+        {"'" Q "_scale':{'dtype':'BF16','shape':[2,2],'data_offsets':[40,48]},'" Q
+         "_zero_point':{'dtype':'I32','shape':[1,2],'data_offsets':[48,56]}",
+         MOEQ_UNSUPPORTED, "symmetric"},
+        {"'" Q "_scale':{'dtype':'BF16','shape':[2,2],'data_offsets':[40,48]},'" Q
+         "_shape':{'dtype':'I32','shape':[3],'data_offsets':[48,60]}",
+         MOEQ_DAMAGED, "two whole numbers"},
+        {"'" Q "_scale':{'dtype':'BF16','shape':[2,2],'data_offsets':[40,48]},'" Q
+         "':{'dtype':'BF16','shape':[1,1],'data_offsets':[48,50]}",
+         MOEQ_DAMAGED, "twice"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char header[1024];
+        size_t n_data = 0;
+        snprintf(header, sizeof header,
+                 "{'" Q "_packed':{'dtype':'I32','shape':[2,5],'data_offsets':[0,40]},%s}", cases[i].beside);
+        const char *last = strrchr(cases[i].beside, ',');
+        n_data = (size_t)atoi(last + 1);
+        begin_with(header, n_data);
+        refused(cases[i].status, cases[i].says);
+        end();
+    }
+}
+
+#define FUSED "model.layers.0.mlp.experts."
+
+/* FIXTURE_CONFIG: 2 experts of width 8, hidden 8. */
+static void test_fused_experts(void)
+{
+    struct moeq_source s;
+    struct moeq_bytes buffer = {0};
+    struct moeq_matrix m[3];
+    begin_with("{'" FUSED "gate_up_proj':{'dtype':'BF16','shape':[2,16,8],'data_offsets':[0,512]},"
+               "'" FUSED "down_proj':{'dtype':'BF16','shape':[2,8,8],'data_offsets':[512,768]}}",
+               768);
+    CU_ASSERT_EQUAL_FATAL(moeq_source_open(&s, folder, NULL), MOEQ_OK);
+    CU_ASSERT_EQUAL(s.n_weights, 6);
+    const struct moeq_weight *w[3];
+    for (int i = 0; i < 3; i++)
+        w[i] = moeq_source_part(&s, (enum moeq_part)((int)MOEQ_PART_EXPERT_GATE + i), 0, 1);
+    CU_ASSERT_FATAL(w[0] && w[1] && w[2]);
+    CU_ASSERT_STRING_EQUAL(w[1]->name, FUSED "1.up_proj.weight");
+    CU_ASSERT_EQUAL_FATAL(moeq_source_load(&s, w, 3, &buffer, m, NULL), MOEQ_OK);
+    const size_t begins[] = {256, 384, 640};
+    size_t n_wrong = 0;
+    for (size_t i = 0; i < 3; i++)
+        for (size_t b = 0; b < 128; b++)
+            n_wrong += m[i].data[b] != (uint8_t)(begins[i] + b + 1);
+    CU_ASSERT_EQUAL(n_wrong, 0);
+    moeq_bytes_free(&buffer);
+    moeq_source_close(&s);
+    end();
+    begin_with("{'" FUSED "gate_up_proj':{'dtype':'BF16','shape':[3,16,8],'data_offsets':[0,768]}}", 768);
+    refused(MOEQ_DAMAGED, "2 x 16 x 8");
+    end();
+    begin_with("{'" FUSED "down_proj':{'dtype':'U8','shape':[2,8,8],'data_offsets':[0,128]}}", 128);
+    refused(MOEQ_UNSUPPORTED, "U8");
+    end();
+    begin_with("{'" FUSED "down_proj':{'dtype':'BF16','shape':[2,8,8],'data_offsets':[0,256]},"
+               "'" FUSED "1.down_proj.weight':{'dtype':'BF16','shape':[8,8],'data_offsets':[256,384]}}",
+               384);
+    refused(MOEQ_DAMAGED, "twice");
+    end();
+}
+
 /* A tensor of a kind that has no level is carried as it is, whatever its rank. */
 static void test_other_tensors_are_raw(void)
 {
@@ -336,6 +459,9 @@ int main(void)
     static const struct unit_test tests[] = {
         {"scale in another shard", test_scale_in_another_shard},
         {"scales that do not fit", test_scales_that_do_not_fit},
+        {"packed INT4", test_packed_int4},
+        {"packed INT4 that does not fit", test_packed_int4_that_does_not_fit},
+        {"experts in one tensor", test_fused_experts},
         {"other tensors are raw", test_other_tensors_are_raw},
         {"unknown models and folders", test_unknown_models_and_folders},
         {"weights of a package", test_weights_of_a_package},
