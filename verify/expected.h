@@ -6,18 +6,18 @@
 #include "anatomy.h"
 #include "safetensors.h"
 
-#define MOEQ_EXPECTED_NAME (MOEQ_NAME_BYTES + 32)
+#define MOEQ_EXPECTED_NAME (MOEQ_NAME_BYTES + 64)
 
 struct moeq_expected_tensor {
     char name[MOEQ_EXPECTED_NAME];
     size_t n_dims;
-    uint64_t shape[2];
+    uint64_t shape[3];
     uint32_t dtypes; /* a bit 1 << dtype for each that is right */
 };
 
 #define MOEQ_MAX_FORM_TENSORS 3
 
-/* One weight: the tensors in which it is stored here. */
+/* One weight: the tensors in which it is stored here; none, where another weight's tensor holds it too. */
 struct moeq_expected_weight {
     struct moeq_name id;
     bool optional; /* its absence as a whole is no fault: copies that some releases leave out */
@@ -29,6 +29,7 @@ struct moeq_expected_weight {
 struct moeq_expected_files {
     const struct moeq_tensor *(*tensor)(const void *context, const char *name);
     const void *context;
+    const char *prefix; /* of the names of the text part: MOEQ_TEXT_PREFIX or "" */
     bool have_fp8;  /* some tensor is F8_E4M3: a missing weight of a release in FP8 is missed in that form */
     uint32_t n_mtp; /* MTP layers to expect */
 };

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #define MAX_EXPECTED 500000 /* weights; the largest release has 75,000 */
-#define SCALE_SUFFIX "_scale_inv"
+#define MTP_PREFIX   "mtp." /* of DeepSeek-V4 */
 
 /* A tensor that is really there. */
 struct entry {
@@ -22,6 +22,7 @@ struct tensors {
     const struct moeq_shards *shards;
     struct moeq_download *download;
     const struct moeq_config *config; /* where it could be read */
+    uint32_t n_mtp;                   /* MTP layers that are there, likewise */
     struct entry *entries;            /* by name */
     size_t n_entries;
     uint64_t n_expected;
@@ -199,10 +200,10 @@ static enum moeq_status meet_weight(void *context, const struct moeq_expected_we
 {
     struct tensors *t = context;
     size_t n_found = 0;
-    t->n_expected += weight->n_tensors;
     enum moeq_status status = MOEQ_OK;
     for (size_t i = 0; i < weight->n_tensors; i++)
         n_found += find_entry(t, weight->tensors[i].name) != NULL;
+    t->n_expected += n_found || !weight->optional ? weight->n_tensors : 0;
     for (size_t i = 0; !status && i < weight->n_tensors && (n_found || !weight->optional); i++) {
         const struct moeq_expected_tensor *expected = &weight->tensors[i];
         struct entry *e = find_entry(t, expected->name);
@@ -214,10 +215,41 @@ static enum moeq_status meet_weight(void *context, const struct moeq_expected_we
     return status;
 }
 
-static bool ends_with(const char *name, const char *suffix)
+static bool starts_with(const char *name, const char *prefix)
 {
-    size_t n = strlen(name), m = strlen(suffix);
-    return n > m && strcmp(name + n - m, suffix) == 0;
+    return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+/* The weight that a tensor is a part of by its name: "X.weight" of "X.weight_scale_inv" and the like. */
+static const char *weight_of(const char *name, char *dst, size_t capacity)
+{
+    static const char *const suffixes[] = {"_scale_inv", "_packed", "_scale", "_shape", "_zero_point"};
+    const size_t n = strlen(name);
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        const size_t m = strlen(suffixes[i]);
+        if (n > m && n < capacity && strcmp(name + n - m, suffixes[i]) == 0) {
+            snprintf(dst, capacity, "%.*s", (int)(n - m), name);
+            return dst;
+        }
+    }
+    return name;
+}
+
+/* Parts of which config.json tells all: one more of them is of another model. */
+static bool is_called_for_exactly(const struct tensors *t, enum moeq_part part, const char *name)
+{
+    if (part >= MOEQ_PART_V4_EMBED && part < MOEQ_PART_OTHER)
+        return t->config->design == MOEQ_DESIGN_V4 && !starts_with(name, MTP_PREFIX);
+    return part < MOEQ_PART_INV_FREQ;
+}
+
+/* Copies of embedding and head, which some releases leave out; tensors that nobody uses. */
+static bool is_tolerated(const struct tensors *t, const struct entry *e)
+{
+    const bool is_copy = e->id.part == MOEQ_PART_MTP_HEAD || e->id.part == MOEQ_PART_MTP_EMBED;
+    return e->id.part == MOEQ_PART_INV_FREQ || e->id.part == MOEQ_PART_VISION ||
+           (is_copy && (uint32_t)e->id.layer >= t->config->n_layers &&
+            (uint32_t)e->id.layer < t->config->n_layers + t->n_mtp);
 }
 
 /* What no weight of the architecture has called for. */
@@ -227,17 +259,15 @@ static enum moeq_status judge_others(struct tensors *t, struct moeq_error *err)
     for (size_t i = 0; !status && i < t->n_entries; i++) {
         const struct entry *e = &t->entries[i];
         const char *name = e->tensor->name;
-        char base[MOEQ_NAME_BYTES + 64];
-        if (e->is_expected || e->id.part == MOEQ_PART_INV_FREQ ||
-            (i && strcmp(t->entries[i - 1].tensor->name, name) == 0))
+        char base[MOEQ_EXPECTED_NAME];
+        if (e->is_expected || is_tolerated(t, e) || (i && strcmp(t->entries[i - 1].tensor->name, name) == 0))
             continue;
-        bool is_scale = ends_with(name, SCALE_SUFFIX) && strlen(name) < sizeof base;
-        snprintf(base, sizeof base, "%.*s", (int)(is_scale ? strlen(name) - strlen(SCALE_SUFFIX) : 0), name);
-        const struct entry *weight = is_scale ? find_entry(t, base) : NULL;
-        if (weight && weight->is_expected)
+        const char *weight = weight_of(name, base, sizeof base);
+        const struct entry *beside = weight != name ? find_entry(t, weight) : NULL;
+        if (beside && beside->is_expected)
             status = moeq_complain(&t->complaints, MOEQ_FOUND_TENSOR_UNEXPECTED, name, "",
-                                   "scales of weights that are not FP8", err);
-        else if (e->id.part != MOEQ_PART_OTHER || (is_scale && moeq_name_parse(base).part != MOEQ_PART_OTHER))
+                                   "beside weights whose dtype needs none", err);
+        else if (is_called_for_exactly(t, moeq_name_parse(weight).part, weight))
             status = moeq_complain(&t->complaints, MOEQ_FOUND_TENSOR_UNEXPECTED, name, "", "", err);
         else
             status = moeq_complain(&t->complaints, MOEQ_FOUND_TENSOR_UNKNOWN, name, "", "", err);
@@ -263,17 +293,47 @@ static enum moeq_status judge_mixture(struct tensors *t, struct moeq_error *err)
     return status;
 }
 
+/* Whether a tensor belongs to the MTP layer `layer`. The stages that a later DeepSeek-V4 has instead are no
+ * such layers: they have no e_proj. */
+static bool is_of_mtp(const struct tensors *t, const char *name, uint32_t layer)
+{
+    char v4[48];
+    if (t->config->design != MOEQ_DESIGN_V4)
+        return moeq_name_parse(name).layer == (int)layer;
+    snprintf(v4, sizeof v4, MTP_PREFIX "%u.e_proj.", layer - t->config->n_layers);
+    return starts_with(name, v4);
+}
+
 /* Whether files or index know a tensor of this layer. */
-static bool has_layer(const struct tensors *t, uint32_t layer)
+static bool has_mtp(const struct tensors *t, uint32_t layer)
+{
+    const char *name;
+    json_t *value;
+    bool found = false;
+    for (size_t i = 0; !found && i < t->n_entries; i++)
+        found = is_of_mtp(t, t->entries[i].tensor->name, layer);
+    if (!found)
+        json_object_foreach((json_t *)t->shards->weight_map, name, value)
+        {
+            found = found || is_of_mtp(t, name, layer);
+        }
+    return found;
+}
+
+/* The names of the text part of a model that also sees have a prefix. */
+static const char *find_prefix(const struct tensors *t)
 {
     const char *name;
     json_t *value;
     for (size_t i = 0; i < t->n_entries; i++)
-        if (t->entries[i].id.layer == (int)layer)
-            return true;
-    json_object_foreach((json_t *)t->shards->weight_map, name,
-                        value) if (moeq_name_parse(name).layer == (int)layer) return true;
-    return false;
+        if (starts_with(t->entries[i].tensor->name, MOEQ_TEXT_PREFIX))
+            return MOEQ_TEXT_PREFIX;
+    json_object_foreach((json_t *)t->shards->weight_map, name, value)
+    {
+        if (starts_with(name, MOEQ_TEXT_PREFIX))
+            return MOEQ_TEXT_PREFIX;
+    }
+    return "";
 }
 
 /* MTP layers that are there. Some releases carry one and say 0; one that is left out is not needed to run. */
@@ -281,17 +341,17 @@ static uint32_t count_mtp(const struct tensors *t)
 {
     const struct moeq_config *c = t->config;
     uint32_t n = 0, at_most = c->n_mtp_layers ? c->n_mtp_layers : 1;
-    while (n < at_most && has_layer(t, c->n_layers + n))
+    while (n < at_most && has_mtp(t, c->n_layers + n))
         n++;
     return n;
 }
 
-static void report_mtp(const struct tensors *t, uint32_t n_mtp)
+static void report_mtp(const struct tensors *t)
 {
-    if (n_mtp < t->config->n_mtp_layers)
-        moeq_found(&t->download->findings, MOEQ_FOUND_NO_MTP, t->config->n_mtp_layers - n_mtp, NULL, NULL,
+    if (t->n_mtp < t->config->n_mtp_layers)
+        moeq_found(&t->download->findings, MOEQ_FOUND_NO_MTP, t->config->n_mtp_layers - t->n_mtp, NULL, NULL,
                    "MTP layers: config.json says %u, here are %u; predicting the next token needs none",
-                   t->config->n_mtp_layers, n_mtp);
+                   t->config->n_mtp_layers, t->n_mtp);
 }
 
 /* Of shards that cannot be seen, config.json is believed. */
@@ -307,8 +367,9 @@ static enum moeq_status compare_model(struct tensors *t, struct moeq_tensor_repo
                                       struct moeq_error *err)
 {
     struct moeq_findings *findings = &t->download->findings;
-    const struct moeq_expected_files files = {look_up, t, have_fp8(t), count_mtp(t)};
-    const uint64_t n_weights = moeq_expected_count(t->config, files.n_mtp);
+    t->n_mtp = count_mtp(t);
+    const struct moeq_expected_files files = {look_up, t, find_prefix(t), have_fp8(t), t->n_mtp};
+    const uint64_t n_weights = moeq_expected_count(t->config, t->n_mtp);
     if (n_weights > MAX_EXPECTED) {
         moeq_found(findings, MOEQ_FOUND_JSON, 1, "config.json", "download it again",
                    "it calls for %llu weights, more than any model has", (unsigned long long)n_weights);
@@ -321,7 +382,7 @@ static enum moeq_status compare_model(struct tensors *t, struct moeq_tensor_repo
         return MOEQ_OK;
     }
     report->compared = true;
-    report_mtp(t, files.n_mtp);
+    report_mtp(t);
     enum moeq_status status = moeq_expected_all(t->config, &files, meet_weight, t, err);
     report->n_expected = t->n_expected;
     if (!status)
