@@ -28,6 +28,7 @@ static const struct moeq_option options_table[] = {
 struct checking {
     const struct check_options *options;
     const char *src;
+    struct moeq_place place; /* open while its files are read; path NULL for one file */
     struct moeq_download download;
     struct moeq_check_report report;
     unsigned n_jobs;
@@ -196,17 +197,13 @@ static enum moeq_status check(struct checking *c, struct moeq_error *err)
 
 static enum moeq_status open_folder(struct checking *c, struct moeq_error *err)
 {
-    struct moeq_place place;
-    enum moeq_status status = moeq_place_open(&place, c->src, err);
-    if (!status && moeq_package_is_at(place.path)) {
+    enum moeq_status status = moeq_place_open(&c->place, c->src, err);
+    if (!status && moeq_package_is_at(c->place.path)) {
         status = moeq_fail(err, MOEQ_DAMAGED, "a moeq package, not a download");
         moeq_error_in_file(err, c->src);
         moeq_error_hint(err, "check it with 'moeq verify'");
     }
-    if (!status)
-        status = moeq_download_open(&c->download, place.path, err);
-    moeq_place_close(&place);
-    return status;
+    return status ? status : moeq_download_open(&c->download, c->place.path, err);
 }
 
 static enum moeq_status run(void *options, const char *const *positional, size_t n_positional,
@@ -222,6 +219,7 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
     if (!status)
         status = report(&c, err);
     moeq_download_close(&c.download);
+    moeq_place_close(&c.place);
     return status;
 }
 
