@@ -12,7 +12,8 @@
 #define MAX_REF_BYTES     4096
 #define COMMIT_CHARS      (MOEQ_SHA1_HEX - 1)
 #define SHORTEST_COMMIT   7
-#define MAX_SHOWN         4 /* snapshots that a message lists */
+#define MAX_NAME          200 /* of an organisation and a model; the Hub allows 96 */
+#define MAX_SHOWN         4   /* snapshots that a message lists */
 
 static bool is_commit(const char *text)
 {
@@ -125,7 +126,7 @@ static enum moeq_status choose_snapshot(const char *repository, const char *revi
 static bool is_name(const char *text, size_t n)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
-    return n > 0 && n < 97 && text[0] != '.' && text[0] != '-' && strspn(text, allowed) >= n;
+    return n > 0 && n <= MAX_NAME && text[0] != '.' && text[0] != '-' && strspn(text, allowed) >= n;
 }
 
 /* "models--ORG--NAME" of "ORG/NAME" or "ORG/NAME@REVISION"; false where it is not of that form. */
@@ -137,6 +138,8 @@ static bool entry_name(const char *src, char dst[256], const char **revision)
     const size_t n_org = (size_t)(slash - src), n_name = at ? (size_t)(at - slash - 1) : strlen(slash + 1);
     const bool is_package = n_name > 5 && strncmp(slash + 1 + n_name - 5, ".moeq", 5) == 0;
     if (!is_name(src, n_org) || !is_name(slash + 1, n_name) || (at && !at[1]) || is_package)
+        return false;
+    if (n_org + n_name > MAX_NAME)
         return false;
     snprintf(dst, 256, REPOSITORY_PREFIX "%.*s--%.*s", (int)n_org, src, (int)n_name, slash + 1);
     *revision = at ? at + 1 : "";
@@ -237,6 +240,8 @@ static bool repository_name(const char *path, char dst[256])
         return false;
     snprintf(dst, 256, "%.*s", (int)(n - n_prefix), name + n_prefix);
     char *dashes = strstr(dst, "--");
+    if (!is_name(dst, strlen(dst)))
+        return false; /* not written by any tool: the name goes into messages and commands */
     if (dashes) {
         *dashes = '/';
         memmove(dashes + 1, dashes + 2, strlen(dashes + 2) + 1);

@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
-#define N_BLOCKS 4
+#define N_BLOCKS 16
 
 struct moeq_read_ahead {
     const struct moeq_file *file;

@@ -113,6 +113,9 @@ static void judge(struct judging *j)
         j->is_wrong = true; /* found when it was listed */
     } else if (file->is_pointer) {
         fail(j, MOEQ_FOUND_LFS_POINTER, "a Git LFS pointer, not the file that it stands for");
+    } else if (file->problem.status == MOEQ_IO && !file->is_shard && !moeq_is_loaded(file->path) &&
+               !file->sha256[0] && !file->git_sha1[0]) {
+        return; /* nothing that this check would read */
     } else if (file->problem.status == MOEQ_IO || file->read_problem.status) {
         const struct moeq_error *problem = file->problem.status ? &file->problem : &file->read_problem;
         moeq_found(&j->download->findings, MOEQ_FOUND_UNREADABLE, 1, file->path, NULL, "%s",
@@ -219,6 +222,7 @@ enum moeq_status moeq_check_run(struct moeq_download *download, bool quick, stru
     enum moeq_status status = moeq_shards_open(&shards, download, pool, err);
     if (!status)
         status = moeq_tensors_check(&shards, download, &report->tensors, err);
+    moeq_text_clean(report->tensors.architecture);
     if (!status && !quick)
         status = moeq_bytes_check(download, pool, progress, err);
     if (!status) {

@@ -107,7 +107,9 @@ static bool passed(const struct checking *c)
 static void print_verdict(const struct checking *c)
 {
     const struct moeq_check_report *r = &c->report;
-    if (r->n_failed)
+    if (r->n_failed && r->n_failed == r->n_unreadable)
+        printf("verdict: none, since %zu file%s could not be read", r->n_unreadable, plural(r->n_unreadable));
+    else if (r->n_failed)
         printf("verdict: FAILED, %zu problem%s", r->n_failed, plural(r->n_failed));
     else if (!passed(c))
         printf("verdict: FAILED under --strict");

@@ -33,6 +33,15 @@ char *moeq_download_path(const struct moeq_download *download, const char *path,
     return moeq_path_join(download->folder, path, err);
 }
 
+bool moeq_is_loaded(const char *path)
+{
+    static const char *const suffixes[] = {".safetensors", ".json", ".model", ".py", ".jinja"};
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
+        if (moeq_has_suffix(path, suffixes[i]))
+            return true;
+    return false;
+}
+
 /* ---- listing ---- */
 
 struct listing {
@@ -76,7 +85,7 @@ static void examine_link(const struct listing *l, const char *full, struct moeq_
         char advice[MOEQ_ADVICE_BYTES];
         moeq_found(&l->download->findings, MOEQ_FOUND_DANGLING_LINK, 1, file->path,
                    moeq_download_advice(l->download, file->path, false, advice),
-                   "a link to %s, which is not there", target);
+                   "a link to %s, which leads nowhere", target);
         return;
     }
     char *real = realpath(full, NULL);
@@ -97,15 +106,18 @@ static enum moeq_status list_file(void *context, const char *path, const char *f
                    "the folder cannot be opened: %s", problem);
         return MOEQ_OK;
     }
-    if (lstat(full, &info) != 0)
+    const bool leads = stat(full, &target) == 0;
+    if (lstat(full, &info) != 0 || (!leads && !S_ISLNK(info.st_mode)))
         return MOEQ_OK; /* gone since */
+    if (leads && !S_ISREG(target.st_mode) && !moeq_is_loaded(path))
+        return MOEQ_OK; /* a pipe or the like, which nobody would read */
     struct moeq_download_file *file = add_file(l->download, path, err);
     if (!file)
         return err->status;
     file->is_link = S_ISLNK(info.st_mode);
-    file->is_dangling = stat(full, &target) != 0 && errno == ENOENT;
-    file->n_bytes = file->is_dangling ? 0 : (uint64_t)target.st_size;
-    file->modified = file->is_dangling ? 0 : (double)target.st_mtime;
+    file->is_dangling = !leads;
+    file->n_bytes = leads ? (uint64_t)target.st_size : 0;
+    file->modified = leads ? (double)target.st_mtime : 0;
     if (file->is_link)
         examine_link(l, full, file);
     return MOEQ_OK;

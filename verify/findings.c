@@ -62,7 +62,7 @@ const char *moeq_severity_name(enum moeq_severity severity)
 }
 
 /* Names come out of hostile files: nothing that a terminal obeys, nothing that JSON cannot hold. */
-static char *clean(char *text)
+char *moeq_text_clean(char *text)
 {
     if (!text)
         return NULL;
@@ -109,13 +109,15 @@ void moeq_found(struct moeq_findings *findings, enum moeq_finding_kind kind, uin
 {
     va_list args;
     char *message = NULL;
+    if (findings->n_of_kind[kind]++ >= MOEQ_MAX_OF_KIND)
+        return;
     va_start(args, format);
     if (vasprintf(&message, format, args) < 0)
         message = NULL;
     va_end(args);
-    struct moeq_finding finding = {.kind = kind, .n = n, .message = clean(message)};
-    finding.file = clean(moeq_strdup(file ? file : "", NULL));
-    finding.advice = clean(moeq_strdup(advice ? advice : "", NULL));
+    struct moeq_finding finding = {.kind = kind, .n = n, .message = moeq_text_clean(message)};
+    finding.file = moeq_text_clean(moeq_strdup(file ? file : "", NULL));
+    finding.advice = moeq_text_clean(moeq_strdup(advice ? advice : "", NULL));
     if (finding.message && finding.file && finding.advice && make_room(findings)) {
         findings->items[findings->n_items++] = finding;
         return;
@@ -135,8 +137,22 @@ static int by_importance(const void *a, const void *b)
     return order ? order : strcmp(x->message, y->message);
 }
 
+static void add_counted(struct moeq_findings *findings)
+{
+    for (int kind = 0; kind < MOEQ_N_FINDING_KINDS; kind++) {
+        const size_t n = findings->n_of_kind[kind];
+        if (n <= MOEQ_MAX_OF_KIND)
+            continue;
+        findings->n_of_kind[kind] = 0; /* makes room for one */
+        moeq_found(findings, (enum moeq_finding_kind)kind, n - MOEQ_MAX_OF_KIND, NULL, NULL,
+                   "%zu more like those of the kind %s", n - MOEQ_MAX_OF_KIND, kinds[kind].name);
+        findings->n_of_kind[kind] = n;
+    }
+}
+
 void moeq_findings_sort(struct moeq_findings *findings)
 {
+    add_counted(findings);
     struct moeq_finding *items = findings->items;
     size_t kept = 0;
     if (findings->n_items)

@@ -56,11 +56,15 @@ struct moeq_finding {
     uint64_t n;    /* tensors or files that it is about */
 };
 
+/* Of one kind at most so many are kept, and the others counted: a hostile index has a million. */
+#define MOEQ_MAX_OF_KIND 2000
+
 /* {0} is an empty list. */
 struct moeq_findings {
     struct moeq_finding *items;
     size_t n_items, capacity;
-    bool out_of_memory; /* something was lost: the check must not pass */
+    size_t n_of_kind[MOEQ_N_FINDING_KINDS]; /* found */
+    bool out_of_memory;                     /* something was lost: the check must not pass */
 };
 
 /* Adds one; the texts are copied, control characters and broken UTF-8 shown as '?'. `file` and `advice` may
@@ -68,7 +72,8 @@ struct moeq_findings {
 void moeq_found(struct moeq_findings *findings, enum moeq_finding_kind kind, uint64_t n, const char *file,
                 const char *advice, const char *format, ...) __attribute__((format(printf, 6, 7)));
 
-/* By kind, then file, then text; a file that is missed more than once is missed once. */
+/* By kind, then file, then text; a file that is missed more than once is missed once. What was only counted
+ * gets a finding of its own. To be called once, at the end. */
 void moeq_findings_sort(struct moeq_findings *findings);
 size_t moeq_findings_count(const struct moeq_findings *findings, enum moeq_severity severity);
 void moeq_findings_free(struct moeq_findings *findings);
@@ -76,6 +81,9 @@ void moeq_findings_free(struct moeq_findings *findings);
 enum moeq_severity moeq_finding_severity(enum moeq_finding_kind kind);
 const char *moeq_finding_name(enum moeq_finding_kind kind); /* "missing-file": for JSON, never changed */
 const char *moeq_severity_name(enum moeq_severity severity);
+
+/* Control characters and broken UTF-8 become '?', in place. Returns text. */
+char *moeq_text_clean(char *text);
 
 /* An array of objects, for --json. */
 json_t *moeq_findings_json(const struct moeq_findings *findings);

@@ -32,8 +32,8 @@ json_t *moeq_download_json(struct moeq_download *download, const char *path, siz
     if (!file && needed)
         moeq_found(&download->findings, MOEQ_FOUND_MISSING_FILE, 1, path,
                    moeq_download_advice(download, path, false, advice), "it is missing");
-    if (!file || file->is_dangling || file->is_pointer)
-        return NULL;
+    if (!file || file->is_dangling || file->is_pointer || file->problem.status == MOEQ_IO)
+        return NULL; /* missing above, or told when the files are judged */
     char *full = moeq_download_path(download, path, &problem);
     json_t *json = full ? moeq_json_load(full, max_bytes, &problem) : NULL;
     free(full);
@@ -43,8 +43,11 @@ json_t *moeq_download_json(struct moeq_download *download, const char *path, siz
     }
     if (problem.status == MOEQ_OVER_MEMORY)
         download->findings.out_of_memory = true;
-    moeq_found(&download->findings, problem.status == MOEQ_IO ? MOEQ_FOUND_UNREADABLE : MOEQ_FOUND_JSON, 1,
-               path, moeq_download_advice(download, path, true, advice), "%s", problem.message);
+    if (problem.status == MOEQ_IO)
+        moeq_found(&download->findings, MOEQ_FOUND_UNREADABLE, 1, path, NULL, "%s", problem.message);
+    else
+        moeq_found(&download->findings, MOEQ_FOUND_JSON, 1, path,
+                   moeq_download_advice(download, path, true, advice), "%s", problem.message);
     return NULL;
 }
 
@@ -144,18 +147,10 @@ static const struct moeq_record *in_tree(const struct moeq_download *d, const ch
     return d->tree.n_items ? bsearch(&key, d->tree.items, d->tree.n_items, sizeof key, by_record_path) : NULL;
 }
 
-/* A file that a loader may want: weights and what stands in the root beside them. */
+/* With an index, that names the weights which are needed. */
 static bool is_needed(const struct moeq_shards *s, const char *path)
 {
-    static const char *const suffixes[] = {".json", ".model", ".py", ".jinja"};
-    if (!in_root(path))
-        return false;
-    if (is_weights(path))
-        return !s->weight_map; /* with an index, it names the weights that are needed */
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
-        if (moeq_has_suffix(path, suffixes[i]))
-            return true;
-    return false;
+    return in_root(path) && moeq_is_loaded(path) && !(is_weights(path) && s->weight_map);
 }
 
 /* Files of the repository that are not here: a finding for each that is needed, a note about the others. */

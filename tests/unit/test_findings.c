@@ -39,6 +39,20 @@ static void test_hostile_text(void)
     moeq_findings_free(&f);
 }
 
+/* A million problems of one kind are told in bounded memory. */
+static void test_flood(void)
+{
+    struct moeq_findings f = {0};
+    for (int i = 0; i < MOEQ_MAX_OF_KIND + 7; i++)
+        moeq_found(&f, MOEQ_FOUND_SIZE, 1, "x", NULL, "%05d", i);
+    moeq_found(&f, MOEQ_FOUND_LEFTOVER, 1, "y", NULL, "left");
+    moeq_findings_sort(&f);
+    CU_ASSERT_EQUAL(f.n_items, MOEQ_MAX_OF_KIND + 2);
+    CU_ASSERT_STRING_EQUAL(f.items[0].message, "7 more like those of the kind size");
+    CU_ASSERT_EQUAL(f.items[0].n, 7);
+    moeq_findings_free(&f);
+}
+
 /* Kinds are ordered by severity, and each has a name of its own: --json promises them. */
 static void test_kinds(void)
 {
@@ -58,6 +72,7 @@ int main(void)
     static const struct unit_test tests[] = {
         {"the most important first", test_order},
         {"hostile text is shown, not obeyed", test_hostile_text},
+        {"a flood", test_flood},
         {"kinds", test_kinds},
         {NULL, NULL},
     };
