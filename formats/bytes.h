@@ -68,4 +68,17 @@ static inline void moeq_store_u64le(uint8_t *p, uint64_t v)
  * *bad_offset, if not NULL, is the offset of the first byte that is not. */
 bool moeq_utf8_valid(const uint8_t *data, size_t n, size_t *bad_offset);
 
+/* Decodes one character of text that is known to be valid, and moves *p behind it. */
+static inline uint32_t moeq_utf8_next(const uint8_t **p)
+{
+    uint32_t c = *(*p)++;
+    if (c < 0x80)
+        return c;
+    int n_more = c >= 0xF0 ? 3 : c >= 0xE0 ? 2 : 1;
+    c &= 0x3Fu >> n_more;
+    while (n_more--)
+        c = c << 6 | (*(*p)++ & 0x3F);
+    return c;
+}
+
 #endif

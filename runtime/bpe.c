@@ -385,3 +385,83 @@ enum moeq_status moeq_bpe_encode(const struct moeq_bpe *bpe, struct moeq_bpe_scr
         out->n_tokens += n;
     return status;
 }
+
+/* ---- merges out of ranks ---- */
+
+static enum moeq_status find_bytes(struct moeq_bpe *bpe, const struct moeq_vocabulary *vocabulary,
+                                   struct moeq_error *err)
+{
+    for (int i = 0; i < 256; i++) {
+        uint8_t byte = (uint8_t)i;
+        bpe->byte_ids[i] = moeq_vocabulary_find(vocabulary, &byte, 1);
+        if (bpe->byte_ids[i] < 0)
+            return moeq_fail(err, MOEQ_DAMAGED, "the byte 0x%02X is no token", byte);
+    }
+    return MOEQ_OK;
+}
+
+/* The ids 0 to n - 1 in the order of their tokens' lengths, on the heap. */
+static uint32_t *sort_by_length(const struct moeq_vocabulary *vocabulary, uint32_t n, struct moeq_error *err)
+{
+    uint32_t *ids = moeq_calloc(n, sizeof *ids, err);
+    uint32_t *starts = moeq_calloc((size_t)vocabulary->longest + 2, sizeof *starts, err);
+    if (ids && starts) {
+        for (uint32_t id = 0; id < n; id++)
+            starts[vocabulary->tokens[id].n_bytes + 1]++;
+        for (uint32_t i = 1; i <= vocabulary->longest; i++)
+            starts[i] += starts[i - 1];
+        for (uint32_t id = 0; id < n; id++)
+            ids[starts[vocabulary->tokens[id].n_bytes]++] = id;
+    } else {
+        free(ids);
+        ids = NULL;
+    }
+    free(starts);
+    return ids;
+}
+
+/* A token that the merges so far bring down to two symbols is what these two make; one of more symbols is
+ * never made by merging. */
+static enum moeq_status add_token(struct moeq_bpe *bpe, struct moeq_bpe_scratch *scratch,
+                                  const struct moeq_vocabulary *vocabulary, uint32_t id,
+                                  struct moeq_tokens *symbols, struct moeq_error *err)
+{
+    size_t n = 0;
+    const uint8_t *bytes = moeq_vocabulary_bytes(vocabulary, id, &n);
+    symbols->n_tokens = 0;
+    if (n < 2)
+        return MOEQ_OK;
+    enum moeq_status status = moeq_bpe_encode(bpe, scratch, bytes, n, symbols, err);
+    if (status || symbols->n_tokens != 2)
+        return status;
+    const struct moeq_bpe_merge merge = {(uint32_t)symbols->ids[0], (uint32_t)symbols->ids[1], id, id};
+    return insert_merge(bpe, &merge, err);
+}
+
+/* tiktoken joins any two neighbours whose bytes together are a token. A table with one pair for each token
+ * gives the same: where a word's merges make the token t, none of them crosses t's borders before that, so
+ * what happens inside them is what happens to t alone: always the same steps, and the same last pair. It can
+ * be no other, whatever stands around t. The steps before the last make proper parts of t, which are shorter;
+ * so, shorter tokens first, the table holds all that t needs, whatever their ranks. And a token that alone is
+ * not brought down to two symbols is made nowhere. */
+enum moeq_status moeq_bpe_init_ranks(struct moeq_bpe *bpe, const struct moeq_vocabulary *vocabulary,
+                                     uint32_t n_ranks, struct moeq_error *err)
+{
+    *bpe = (struct moeq_bpe){0};
+    struct moeq_bpe_scratch scratch = {0};
+    struct moeq_tokens symbols = {0};
+    uint32_t *ids = NULL;
+    enum moeq_status status = make_slots(bpe, n_ranks, err);
+    if (!status)
+        status = find_bytes(bpe, vocabulary, err);
+    if (!status && !(ids = sort_by_length(vocabulary, n_ranks, err)))
+        status = MOEQ_OVER_MEMORY;
+    for (uint32_t i = 0; !status && i < n_ranks; i++)
+        status = add_token(bpe, &scratch, vocabulary, ids[i], &symbols, err);
+    free(ids);
+    moeq_tokens_free(&symbols);
+    moeq_bpe_scratch_free(&scratch);
+    if (status)
+        moeq_bpe_free(bpe);
+    return status;
+}

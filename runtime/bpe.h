@@ -8,6 +8,7 @@
 
 #include "json.h"
 #include "tokenizer.h"
+#include "vocabulary.h"
 
 /* GPT-2's alphabet: the code point that stands for a byte in vocabulary and merges, U+0021 to U+0143; and the
  * byte that a code point stands for, or -1. */
@@ -16,7 +17,7 @@ int moeq_symbol_byte(uint32_t code_point);
 
 struct moeq_bpe_merge {
     uint32_t left, right; /* ids of the pair */
-    uint32_t rank;        /* place in the merges list; UINT32_MAX in a free slot */
+    uint32_t rank;        /* place in the merges list, or rank of the token; UINT32_MAX in a free slot */
     uint32_t merged;      /* id of the joined symbol */
 };
 
@@ -32,6 +33,12 @@ struct moeq_bpe {
  * in Hugging Face's library. Keeps nothing of the JSON. On failure there is nothing to free. */
 enum moeq_status moeq_bpe_init(struct moeq_bpe *bpe, const json_t *model, uint64_t max_id,
                                struct moeq_error *err);
+
+/* Makes the merges of a vocabulary that has ranks in their place, as tiktoken's: its tokens 0 to n_ranks - 1
+ * can be found by their bytes, and their ids are their ranks. A byte that is no token is MOEQ_DAMAGED. Pairs
+ * merge as in tiktoken; that a word which is a token is taken whole is the caller's part. */
+enum moeq_status moeq_bpe_init_ranks(struct moeq_bpe *bpe, const struct moeq_vocabulary *vocabulary,
+                                     uint32_t n_ranks, struct moeq_error *err);
 void moeq_bpe_free(struct moeq_bpe *bpe);
 
 /* Working memory of one thread, kept from word to word. {0} is a valid empty one. */

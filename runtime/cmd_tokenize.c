@@ -83,8 +83,9 @@ const struct moeq_verb moeq_verb_tokenize = {
     .name = "tokenize",
     .arguments = "SRC|PKG --text FILE",
     .summary = "the token ids of a text, or their number",
-    .details =
-        "SRC is a checkpoint, a package, or a folder with nothing but tokenizer.json. No BOS is added.",
+    .details = "SRC is a checkpoint, a package, or a folder with nothing but tokenizer.json, or "
+               "tiktoken.model (Kimi). "
+               "No BOS is added.",
     .options = options_table,
     .n_positional_min = 1,
     .n_positional_max = 1,

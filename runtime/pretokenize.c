@@ -5,11 +5,17 @@
 
 #include <stdlib.h>
 
-/* Backtracking steps that one match may take. The released patterns need a few per byte of the piece (white
- * space that no line end follows is given back byte by byte); a pattern of exponential cost passes any bound.
- */
-#define MIN_STEPS      20000u
-#define STEPS_PER_BYTE 8u
+/* Backtracking steps. Each start in a piece has FREE_STEPS, far more than a word needs; what a start takes
+ * beyond comes out of a budget in proportion to the piece. The released patterns need a few steps a byte
+ * where a run is long (white space that no line end follows is given back byte by byte). So time is in
+ * proportion to the text whatever the pattern: one that looks far ahead at every start, or has exponential
+ * cost, uses up any budget. */
+#define FREE_STEPS     256u
+#define MIN_STEPS      2048u
+#define STEPS_PER_BYTE 32u
+#define MAX_LITERAL    1024 /* bytes; each start may cost as much */
+#define JIT_STACK_MIN  (32u * 1024u)
+#define JIT_STACK_MAX  (16u * 1024u * 1024u)
 #define MAX_HEAP_KIB   (256u * 1024u)
 
 /* ---- reading the description ---- */
@@ -25,8 +31,8 @@ static enum moeq_status add_stage(struct moeq_pretokenizer *p, const char *patte
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
     int code = 0;
     PCRE2_SIZE offset = 0;
-    pcre2_code *stage =
-        pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, options, &code, &offset, context);
+    pcre2_code *stage = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
+                                      options | PCRE2_USE_OFFSET_LIMIT, &code, &offset, context);
     pcre2_compile_context_free(context);
     if (!stage && code == PCRE2_ERROR_HEAP_FAILED)
         return moeq_fail_alloc(err, strlen(pattern));
@@ -48,8 +54,10 @@ static enum moeq_status add_regex(struct moeq_pretokenizer *p, const char *patte
     char *rewritten = moeq_split_pattern(pattern, err);
     if (!rewritten)
         return err->status;
+    /* Repeats that PCRE2 makes possessive by itself would not be counted. */
     enum moeq_status status =
-        add_stage(p, rewritten, PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK | PCRE2_MULTILINE, err);
+        add_stage(p, rewritten,
+                  PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK | PCRE2_MULTILINE | PCRE2_NO_AUTO_POSSESS, err);
     free(rewritten);
     return status;
 }
@@ -75,6 +83,10 @@ static enum moeq_status add_split(struct moeq_pretokenizer *p, const json_t *sta
     status = moeq_json_string(pattern, "String", &text, err);
     if (!status && !*text)
         status = moeq_fail(err, MOEQ_DAMAGED, "the String of a Split is empty");
+    if (!status && strlen(text) > MAX_LITERAL)
+        status =
+            moeq_fail(err, MOEQ_UNSUPPORTED, "a Split at a String of %zu bytes, more than the limit of %d",
+                      strlen(text), MAX_LITERAL);
     return status ? status : add_stage(p, text, PCRE2_UTF | PCRE2_NO_UTF_CHECK | PCRE2_LITERAL, err);
 }
 
@@ -168,6 +180,14 @@ enum moeq_status moeq_pretokenizer_init(struct moeq_pretokenizer *pretokenizer, 
     return status;
 }
 
+enum moeq_status moeq_pretokenizer_init_regex(struct moeq_pretokenizer *pretokenizer, const char *pattern,
+                                              struct moeq_error *err)
+{
+    struct moeq_error local = {0};
+    *pretokenizer = (struct moeq_pretokenizer){0};
+    return add_regex(pretokenizer, pattern, err ? err : &local);
+}
+
 void moeq_pretokenizer_free(struct moeq_pretokenizer *pretokenizer)
 {
     for (size_t i = 0; i < pretokenizer->n_stages; i++)
@@ -188,6 +208,9 @@ enum moeq_status moeq_splitter_init(struct moeq_splitter *splitter,
         return moeq_fail_alloc(err, 1);
     }
     pcre2_set_heap_limit(splitter->limits, MAX_HEAP_KIB);
+    splitter->stack = pcre2_jit_stack_create(JIT_STACK_MIN, JIT_STACK_MAX, NULL);
+    if (splitter->stack) /* without it, or without a just-in-time compiler, the heap serves */
+        pcre2_jit_stack_assign(splitter->limits, NULL, splitter->stack);
     return MOEQ_OK;
 }
 
@@ -195,19 +218,56 @@ void moeq_splitter_free(struct moeq_splitter *splitter)
 {
     pcre2_match_data_free(splitter->match);
     pcre2_match_context_free(splitter->limits);
+    pcre2_jit_stack_free(splitter->stack);
     *splitter = (struct moeq_splitter){0};
+}
+
+/* The first match of a stage that begins in piece[from..last]; PCRE2_ERROR_MATCHLIMIT where one start needs
+ * more than `steps`. */
+static int match_within(struct moeq_splitter *s, size_t stage, const uint8_t *piece, size_t n, size_t from,
+                        size_t last, uint64_t steps)
+{
+    const pcre2_code *code = s->pretokenizer->stages[stage];
+    pcre2_set_match_limit(s->limits, steps < UINT32_MAX ? (uint32_t)steps : UINT32_MAX);
+    pcre2_set_offset_limit(s->limits, last);
+    int rc = pcre2_match(code, piece, n, from, PCRE2_NO_UTF_CHECK, s->match, s->limits);
+    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) /* the interpreter uses the heap */
+        rc = pcre2_match(code, piece, n, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, s->match, s->limits);
+    return rc;
+}
+
+static size_t next_character(const uint8_t *piece, size_t n, size_t at)
+{
+    do
+        at++;
+    while (at < n && (piece[at] & 0xC0) == 0x80);
+    return at;
+}
+
+/* The same, start by start, each with as many steps as it needs and *budget has. */
+static int match_patiently(struct moeq_splitter *s, size_t stage, const uint8_t *piece, size_t n, size_t from,
+                           uint64_t *budget)
+{
+    int rc = PCRE2_ERROR_NOMATCH;
+    for (size_t at = from; rc == PCRE2_ERROR_NOMATCH && at < n; at = next_character(piece, n, at)) {
+        uint64_t steps = FREE_STEPS;
+        while ((rc = match_within(s, stage, piece, n, at, at, steps)) == PCRE2_ERROR_MATCHLIMIT) {
+            if (*budget < steps)
+                return rc;
+            *budget -= steps;
+            steps *= 2;
+        }
+    }
+    return rc;
 }
 
 /* The first match of a stage at or after `from`; *found is false where there is none. */
 static enum moeq_status find_match(struct moeq_splitter *s, size_t stage, const uint8_t *piece, size_t n,
-                                   size_t from, bool *found, struct moeq_error *err)
+                                   size_t from, uint64_t *budget, bool *found, struct moeq_error *err)
 {
-    const pcre2_code *code = s->pretokenizer->stages[stage];
-    uint64_t steps = MIN_STEPS + STEPS_PER_BYTE * (uint64_t)n;
-    pcre2_set_match_limit(s->limits, steps < UINT32_MAX ? (uint32_t)steps : UINT32_MAX);
-    int rc = pcre2_match(code, piece, n, from, PCRE2_NO_UTF_CHECK, s->match, s->limits);
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) /* compiled code has 32 KiB; the interpreter uses the heap */
-        rc = pcre2_match(code, piece, n, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, s->match, s->limits);
+    int rc = match_within(s, stage, piece, n, from, n, FREE_STEPS);
+    if (rc == PCRE2_ERROR_MATCHLIMIT)
+        rc = match_patiently(s, stage, piece, n, from, budget);
     *found = rc >= 0;
     if (rc >= 0 || rc == PCRE2_ERROR_NOMATCH)
         return MOEQ_OK;
@@ -219,14 +279,6 @@ static enum moeq_status find_match(struct moeq_splitter *s, size_t stage, const 
                      stage + 1, n, (const char *)reason);
 }
 
-static size_t next_character(const uint8_t *piece, size_t n, size_t at)
-{
-    do
-        at++;
-    while (at < n && (piece[at] & 0xC0) == 0x80);
-    return at;
-}
-
 /* Splits a piece by the stages from `stage` on. An empty match cuts where it stands. */
 static enum moeq_status split_piece(struct moeq_splitter *s, size_t stage, const uint8_t *piece, size_t n,
                                     struct moeq_error *err)
@@ -236,10 +288,11 @@ static enum moeq_status split_piece(struct moeq_splitter *s, size_t stage, const
     if (stage == s->pretokenizer->n_stages)
         return s->take(s->context, piece, n, err);
     const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(s->match);
+    uint64_t budget = MIN_STEPS + STEPS_PER_BYTE * (uint64_t)n;
     size_t gap = 0, from = 0;
     while (from < n) {
         bool found = false;
-        enum moeq_status status = find_match(s, stage, piece, n, from, &found, err);
+        enum moeq_status status = find_match(s, stage, piece, n, from, &budget, &found, err);
         if (status)
             return status;
         if (!found)

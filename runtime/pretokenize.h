@@ -23,6 +23,10 @@ struct moeq_pretokenizer {
  * On failure there is nothing to free. */
 enum moeq_status moeq_pretokenizer_init(struct moeq_pretokenizer *pretokenizer, const json_t *value,
                                         struct moeq_error *err);
+
+/* The same with one pattern as its only stage. */
+enum moeq_status moeq_pretokenizer_init_regex(struct moeq_pretokenizer *pretokenizer, const char *pattern,
+                                              struct moeq_error *err);
 void moeq_pretokenizer_free(struct moeq_pretokenizer *pretokenizer);
 
 /* Working memory of one thread, and where the words go. */
@@ -30,6 +34,7 @@ struct moeq_splitter {
     const struct moeq_pretokenizer *pretokenizer; /* borrowed */
     pcre2_match_data *match;
     pcre2_match_context *limits;
+    pcre2_jit_stack *stack;
     /* Called with each word of at least one byte, in order; a status other than MOEQ_OK ends the split. */
     enum moeq_status (*take)(void *context, const uint8_t *word, size_t n, struct moeq_error *err);
     void *context; /* passed to take */
@@ -41,7 +46,7 @@ enum moeq_status moeq_splitter_init(struct moeq_splitter *splitter,
 void moeq_splitter_free(struct moeq_splitter *splitter);
 
 /* Splits n bytes that are known to be valid UTF-8. A stage that needs more steps or memory than its text
- * justifies is MOEQ_UNSUPPORTED. */
+ * justifies is MOEQ_UNSUPPORTED: time is in proportion to the text whatever the patterns. */
 enum moeq_status moeq_splitter_run(struct moeq_splitter *splitter, const uint8_t *text, size_t n,
                                    struct moeq_error *err);
 

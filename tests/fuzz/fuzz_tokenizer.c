@@ -1,5 +1,6 @@
-/* tokenizer.json of any bytes, and what it makes of a short text: ids of the vocabulary, whose bytes are the
- * text. A NUL byte in the input separates tokenizer.json from tokenizer_config.json. */
+/* A tokenizer of any bytes, and what it makes of a short text: ids of the vocabulary, whose bytes are the
+ * text. Input that begins with "{" or white space is a tokenizer.json, any other a tiktoken.model; after a
+ * NUL byte stands tokenizer_config.json. */
 #include "fuzz.h"
 #include "tokenizer.h"
 
@@ -9,7 +10,8 @@
 static const char text[] = "Hello world 12345, it's  a\n\ntest! \xe4\xb8\x93\xe5\xae\xb6 \xc3\xa9"
                            "aaaa<bos>ab abc\t<|x|>  x";
 
-/* Without added tokens, which may repeat a symbol literally, the tokens' bytes are the text again. */
+/* Without added tokens of a tokenizer.json, which may repeat a symbol literally, the tokens' bytes are the
+ * text again. */
 static void check_tokens(const struct moeq_tokenizer *tokenizer, const struct moeq_tokens *tokens, bool exact)
 {
     size_t at = 0;
@@ -46,9 +48,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct moeq_error err = {0};
     struct moeq_tokens tokens = {0};
     const uint8_t *end = n ? memchr(data, '\0', n) : NULL;
-    size_t n_json = end ? (size_t)(end - data) : n;
-    struct moeq_tokenizer *tokenizer =
-        moeq_tokenizer_parse(data, n_json, end ? end + 1 : NULL, end ? n - n_json - 1 : 0, &err);
+    size_t n_main = end ? (size_t)(end - data) : n;
+    bool is_json = n_main == 0 || strchr("{ \t\r\n", data[0]);
+    struct moeq_tokenizer *tokenizer = (is_json ? moeq_tokenizer_parse : moeq_tokenizer_parse_ranks)(
+        data, n_main, end ? end + 1 : NULL, end ? n - n_main - 1 : 0, &err);
     fuzz_require((tokenizer == NULL) == (err.status != MOEQ_OK) && err.status != MOEQ_BUG);
     if (!tokenizer)
         return 0;
@@ -57,7 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     fuzz_require_error(status, &err);
     fuzz_require(!status || tokens.n_tokens == 0);
     if (!status)
-        check_tokens(tokenizer, &tokens, !memmem(data, n_json, "added", 5));
+        check_tokens(tokenizer, &tokens, !is_json || !memmem(data, n_main, "added", 5));
     moeq_tokens_free(&tokens);
     moeq_tokenizer_close(tokenizer);
     return 0;

@@ -218,6 +218,26 @@ static void test_added_tokens(void)
     moeq_tokenizer_close(t);
 }
 
+/* A word that is in the vocabulary is taken whole, though no merges make it and its bytes have no symbols. */
+static void test_ignored_merges(void)
+{
+    static const char vocab[] = "'a':0,'b':1,'c':2,'cba':3,'zz':4,'ab':5,'\xe2\x96\x81':6,'':7";
+    struct parts parts = {.vocab = vocab, .merges = "'a b'", .stages = "{'type':'Digits'}"};
+    struct moeq_tokenizer *t = open_small(parts);
+    expect(t, "cba", "2 1 0");
+    moeq_tokenizer_close(t);
+    parts.model = "'ignore_merges':true,";
+    t = open_small(parts);
+    expect(t, "cba", "3");
+    expect(t, "cbaa", "2 1 0 0");
+    expect(t, "ab", "5");
+    expect(t, "zz", "4");
+    struct moeq_tokens none = {0};
+    CU_ASSERT_EQUAL(moeq_tokenizer_encode(t, "\xe2\x96\x81", 3, &none, NULL), MOEQ_DAMAGED);
+    moeq_tokens_free(&none);
+    moeq_tokenizer_close(t);
+}
+
 static void test_missing_byte_symbols(void)
 {
     struct moeq_tokenizer *t = open_small((struct parts){0});
@@ -501,7 +521,7 @@ static const struct {
      MOEQ_UNSUPPORTED,
      "normalizer"},
     {{.model = "'byte_fallback':true,"}, MOEQ_UNSUPPORTED, "byte_fallback"},
-    {{.model = "'ignore_merges':true,"}, MOEQ_UNSUPPORTED, "ignore_merges"},
+    {{.model = "'ignore_merges':7,"}, MOEQ_DAMAGED, "ignore_merges"},
     {{.model = "'dropout':0.1,"}, MOEQ_UNSUPPORTED, "dropout"},
     {{.model = "'end_of_word_suffix':'</w>',"}, MOEQ_UNSUPPORTED, "end_of_word_suffix"},
     {{.stages = "{'type':'Whitespace'}"}, MOEQ_UNSUPPORTED, "pre-tokenizer Whitespace"},
@@ -520,10 +540,30 @@ static const struct {
     {{.stages = "7"}, MOEQ_DAMAGED, "object"},
     {{.stages = SPLIT("(a")}, MOEQ_DAMAGED, "does not compile"},
     {{.stages = SPLIT("[a")}, MOEQ_DAMAGED, "does not compile"},
+    {{.stages = SPLIT("[a&&b")}, MOEQ_DAMAGED, "does not compile"},
     {{.stages = SPLIT("a\\\\")}, MOEQ_UNSUPPORTED, "Split pattern"},
     {{.stages = SPLIT("(?:(?:a{1,999}){1,999}){1,999}")}, MOEQ_DAMAGED, "does not compile"},
     {{.stages = SPLIT("\\\\p{Klingon}")}, MOEQ_UNSUPPORTED, "does not compile"},
-    {{.stages = SPLIT("[\\\\p{L}&&[^\\\\p{Han}]]")}, MOEQ_UNSUPPORTED, "&&"},
+    {{.stages = SPLIT("\\\\p{Alphabetic}")}, MOEQ_UNSUPPORTED, "does not compile"},
+    {{.stages = SPLIT("\\\\p{Xx}")}, MOEQ_UNSUPPORTED, "p{Xx}"},
+    {{.stages = SPLIT("[a[bc]]")}, MOEQ_UNSUPPORTED, "[b"},
+    {{.stages = SPLIT("[[:alpha:]]")}, MOEQ_UNSUPPORTED, "[:"},
+    {{.stages = SPLIT("[^a&&b]")}, MOEQ_UNSUPPORTED, "^a"},
+    {{.stages = SPLIT("[a&&^b]")}, MOEQ_UNSUPPORTED, "^b"},
+    {{.stages = SPLIT("[a&&]")}, MOEQ_UNSUPPORTED, "]"},
+    {{.stages = SPLIT("[&&a]")}, MOEQ_UNSUPPORTED, "&&"},
+    {{.stages = SPLIT("[a&&[b]c]")}, MOEQ_UNSUPPORTED, "[b"},
+    {{.stages = SPLIT("[a&&[b&&c]]")}, MOEQ_UNSUPPORTED, "[b"},
+    {{.stages = SPLIT("(?i:\\\\p{Lu})")}, MOEQ_UNSUPPORTED, "\\p{"},
+    {{.stages = SPLIT("(?i:[^a])")}, MOEQ_UNSUPPORTED, "^a"},
+    {{.stages = SPLIT("(?i:\xc3\xa1)")}, MOEQ_UNSUPPORTED, "\xc3\xa1"},
+    {{.stages = SPLIT("(?i:(?:a|St)b)")}, MOEQ_UNSUPPORTED, "St"},
+    {{.stages = SPLIT("(?=a*b)")}, MOEQ_UNSUPPORTED, "*"},
+    {{.stages = SPLIT("(?!(?:ab){2,})")}, MOEQ_UNSUPPORTED, "{2,}"},
+    {{.stages = SPLIT("(?=a{1,999}b)")}, MOEQ_UNSUPPORTED, "{1,999}"},
+    {{.stages = SPLIT("(?>a+)b")}, MOEQ_UNSUPPORTED, "+"},
+    {{.stages = SPLIT("a++b")}, MOEQ_UNSUPPORTED, "++"},
+    {{.stages = SPLIT("(?:a*+)b")}, MOEQ_UNSUPPORTED, "*+"},
     {{.stages = SPLIT("\\\\w+")}, MOEQ_UNSUPPORTED, "\\w"},
     {{.stages = SPLIT("\\\\h")}, MOEQ_UNSUPPORTED, "\\h"},
     {{.stages = SPLIT("(*NO_JIT)a")}, MOEQ_UNSUPPORTED, "(*"},
@@ -585,13 +625,62 @@ static void test_catastrophic_patterns_give_up(void)
     }
 }
 
+/* What would take time in proportion to the square of the text, or more: looking ahead to its end from every
+ * start, also where PCRE2's compiled code would not count its steps. Each gives up, or ends, soon. */
+static void test_quadratic_patterns_give_up(void)
+{
+    static const struct {
+        const char *stages;
+        bool gives_up;
+    } cases[] = {
+        {SPLIT("a*b|a"), true},
+        {SPLIT(".*x|."), true},
+        {SPLIT(".*xy|."), true},
+        {SPLIT(".*?x|."), true},
+        {SPLIT(".{1,60000}x|."), true},
+        {SPLIT("[ab]*[x]|."), true},
+        {SPLIT("(?i:.*)x|."), true},
+        {SPLIT("\\\\p{L}+1|\\\\p{L}"), true},
+        {SPLIT("[^b]*\\\\n|a"), true},
+        {SPLIT(".*{|."), true},
+        {SPLIT("a*a*b|a"), true},
+        {SPLIT("[\\\\p{L}&&[^\\\\p{Han}]]*1|a"), true},
+        {SPLIT("(?:(?:(?:a|b)*c)*d)*e|a"), true},
+        {SPLIT("(?:a?){500}b|a"), true},
+        {SPLIT("a+|b"), false},
+        {SPLIT("\\\\p{L}++|1"), false},
+    };
+    struct moeq_tokens tokens = {0};
+    char *text = malloc(MEGABYTE);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+    memset(text, 'a', MEGABYTE);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct moeq_error err = {0};
+        struct moeq_tokenizer *t = open_small((struct parts){.stages = cases[i].stages});
+        clock_t start = clock();
+        enum moeq_status status = moeq_tokenizer_encode(t, text, MEGABYTE, &tokens, &err);
+        CU_ASSERT_TRUE((double)(clock() - start) / CLOCKS_PER_SEC < MAX_SECONDS);
+        bool as_expected = status == (cases[i].gives_up ? MOEQ_UNSUPPORTED : MOEQ_OK);
+        CU_ASSERT_TRUE(as_expected);
+        if (!as_expected)
+            printf("\n%s: status %d %s\n", cases[i].stages, (int)status, err.message);
+        CU_ASSERT_TRUE(!cases[i].gives_up || strstr(err.message, "stage 1 gives up"));
+        moeq_tokenizer_close(t);
+    }
+    moeq_tokens_free(&tokens);
+    free(text);
+}
+
 /* Patterns mean what they mean in Hugging Face's library, whose regular expressions are Oniguruma's; each
  * case gave the same ids there (tokenizers 0.23.3). */
 static void test_patterns_keep_their_meaning(void)
 {
     static const char vocab[] = "'a':0,'b':1,'c':2,'1':3,'ab':4,'bc':5,'aa':6,'11':7,'\xc4\x8a':8,"
-                                "'\xc3\xa1':9,'\xc5\x82':10,'\xc4\xb0':11,'a\xc3\xa1':12";
-    static const char merges[] = "'b c','a b','a a','1 1','a \xc3\xa1'";
+                                "'\xc3\xa1':9,'\xc5\x82':10,'\xc4\xb0':11,'a\xc3\xa1':12,'\xc3\xa3':13,"
+                                "'\xc4\xa2':14,'\xc4\xa3':15,'\xc3\xa4':16,'\xc2\xb8':17,'a\xc3\xa3':18,"
+                                "'a\xc3\xa4':19,'ca':20,'cc':21";
+    static const char merges[] = "'b c','a b','a a','1 1','a \xc3\xa1','a \xc3\xa3','a \xc3\xa4',"
+                                 "'c a','c c'";
     static const struct {
         const char *stages, *text, *ids;
     } cases[] = {
@@ -604,6 +693,21 @@ static void test_patterns_keep_their_meaning(void)
         {SPLIT("\\\\s"), "a\xe1\xa0\x8e", "12 10 11"}, /* U+180E is no space */
         {SPLIT("[^\\\\S]"), "a\xe1\xa0\x8e", "12 10 11"},
         {SPLIT("(?i:B)"), "abc", "0 1 2"},
+        {SPLIT("[a-c&&[^b]]"), "abc", "0 1 2"},
+        {SPLIT("[a-c&&[^b]]+"), "caabcc", "2 6 1 21"},
+        {SPLIT("[a-c&&[bc]&&[^c]]"), "abc", "0 1 2"},
+        {SPLIT("[a-c&&b]"), "abca", "0 1 20"},
+        {SPLIT("[\\\\p{L}&&[^\\\\p{Han}]]"),
+         "a\xe4\xb8\x80"
+         "a",
+         "0 16 17 14 0"},
+        {SPLIT("\\\\p{Han}"), "a\xe4\xb8\x80", "0 16 17 14"},
+        {SPLIT("\\\\p{Han}"), "a\xe3\x80\x81", "18 14 15"}, /* Han by extension only */
+        {SPLIT("\\\\p{^Han}"), "aa", "0 0"},
+        {SPLIT("\\\\p{L}++|1"), "aab11", "0 4 3 3"},
+        {SPLIT("a*+1?"), "aa11", "6 3 3"},
+        {SPLIT("[^\\\\s1]++[1]*+"), "ab11", "4 7"},
+        {SPLIT("[a-c]+c"), "abcb", "0 5 1"},
         {"{'type':'Split','pattern':{'String':'[a]'},'behavior':'Isolated'}", "aa", "6"}, /* no pattern */
         {"{'type':'Split','pattern':{'String':'b'},'behavior':'Isolated'}", "abc", "0 1 2"},
         {"{'type':'Digits','individual_digits':false}", "a11a", "0 7 0"},
@@ -634,6 +738,7 @@ int main(void)
     CU_ADD_TEST(suite, test_long_words_merge_like_short_ones);
     CU_ADD_TEST(suite, test_pieces_bound_merges_and_lookahead);
     CU_ADD_TEST(suite, test_added_tokens);
+    CU_ADD_TEST(suite, test_ignored_merges);
     CU_ADD_TEST(suite, test_missing_byte_symbols);
     CU_ADD_TEST(suite, test_looking_up);
     CU_ADD_TEST(suite, test_bos_setting);
@@ -648,6 +753,7 @@ int main(void)
     CU_ADD_TEST(suite, test_refused_files);
     CU_ADD_TEST(suite, test_truncated_files);
     CU_ADD_TEST(suite, test_catastrophic_patterns_give_up);
+    CU_ADD_TEST(suite, test_quadratic_patterns_give_up);
     CU_ADD_TEST(suite, test_patterns_keep_their_meaning);
     CU_ADD_TEST(suite, test_a_folder_without_tokenizer);
     CU_basic_set_mode(CU_BRM_VERBOSE);
