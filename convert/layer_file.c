@@ -386,7 +386,9 @@ static enum moeq_status hash_range(const struct moeq_file *file, uint64_t offset
 {
     while (n_bytes) {
         size_t n = n_bytes < READ_BYTES ? (size_t)n_bytes : READ_BYTES;
-        enum moeq_status status = moeq_file_read(file, offset, buffer, n, err);
+        enum moeq_status status = moeq_interrupt_check(err);
+        if (!status)
+            status = moeq_file_read(file, offset, buffer, n, err);
         if (status)
             return status;
         moeq_hasher_update(hasher, buffer, n);

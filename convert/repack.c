@@ -274,6 +274,8 @@ static enum moeq_status find_kept(struct job *job, const char *out, struct moeq_
         if (moeq_path_exists(path))
             found = moeq_layer_file_check(job->plan, file, job->plan_hash, path, &job->layers[i], NULL);
         free(path);
+        if (found == MOEQ_INTERRUPTED)
+            return moeq_interrupt_check(err);
         if (found == MOEQ_CHECK_FAILED && !job->repack->force)
             return refuse(out, err,
                           "the output holds an unfinished conversion with other options or another source");

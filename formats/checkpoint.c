@@ -5,9 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define INDEX_NAME      "model.safetensors.index.json"
-#define SINGLE_NAME     "model.safetensors"
-#define MAX_INDEX_BYTES (256u << 20)
+#define SINGLE_NAME "model.safetensors"
 
 static int by_text(const void *a, const void *b)
 {
@@ -74,7 +72,7 @@ static enum moeq_status load_index(const char *path, json_t **json, const char *
                                    struct moeq_error *err)
 {
     struct moeq_bytes text = {0};
-    enum moeq_status status = moeq_file_read_all(path, MAX_INDEX_BYTES, &text, err);
+    enum moeq_status status = moeq_file_read_all(path, MOEQ_MAX_INDEX_BYTES, &text, err);
     if (!status)
         status = moeq_index_parse(text.data, text.n_bytes, json, shards, n_shards, err);
     moeq_error_in_file(err, path);
@@ -113,11 +111,11 @@ static enum moeq_status find_single(const char *dir, char **name, struct moeq_er
         }
     closedir(folder);
     if (!status && n == 0) {
-        status =
-            moeq_fail(err, MOEQ_DAMAGED, "no model here: neither %s nor a .safetensors file", INDEX_NAME);
+        status = moeq_fail(err, MOEQ_DAMAGED, "no model here: neither %s nor a .safetensors file",
+                           MOEQ_INDEX_NAME);
         moeq_error_hint(err, "give the folder of a downloaded checkpoint, or a finished .moeq package");
     } else if (!status && n > 1 && strcmp(*name, SINGLE_NAME) != 0) {
-        status = moeq_fail(err, MOEQ_DAMAGED, "%zu .safetensors files but no %s", n, INDEX_NAME);
+        status = moeq_fail(err, MOEQ_DAMAGED, "%zu .safetensors files but no %s", n, MOEQ_INDEX_NAME);
         moeq_error_hint(err, "download the index file too");
     }
     moeq_error_in_file(err, dir);
@@ -130,7 +128,7 @@ bool moeq_checkpoint_is_bare(const char *dir)
     bool has_config = false, has_weights = false;
     for (struct dirent *entry; folder && (entry = readdir(folder));) {
         has_config = has_config || strcmp(entry->d_name, "config.json") == 0;
-        has_weights = has_weights || strcmp(entry->d_name, INDEX_NAME) == 0 ||
+        has_weights = has_weights || strcmp(entry->d_name, MOEQ_INDEX_NAME) == 0 ||
                       has_suffix(entry->d_name, ".safetensors");
     }
     if (folder)
@@ -303,7 +301,7 @@ enum moeq_status moeq_checkpoint_open_as(struct moeq_checkpoint *checkpoint, con
 {
     *checkpoint = (struct moeq_checkpoint){.strictness = strictness};
     enum moeq_status status;
-    char *index_path = moeq_path_join(dir, INDEX_NAME, err);
+    char *index_path = moeq_path_join(dir, MOEQ_INDEX_NAME, err);
     checkpoint->dir = index_path ? moeq_strdup(dir, err) : NULL;
     if (!checkpoint->dir)
         status = MOEQ_OVER_MEMORY;

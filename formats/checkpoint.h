@@ -8,6 +8,9 @@
 
 #include "safetensors.h"
 
+#define MOEQ_INDEX_NAME      "model.safetensors.index.json"
+#define MOEQ_MAX_INDEX_BYTES (256u << 20)
+
 struct moeq_shard {
     char *name; /* file name in the folder */
     struct moeq_file file;

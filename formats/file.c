@@ -131,12 +131,29 @@ bool moeq_path_is_dir(const char *path)
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-bool moeq_name_is_plain(const char *name)
+static bool is_plain(const char *name, size_t n)
 {
-    if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+    if (n == 0 || (n == 1 && name[0] == '.') || (n == 2 && name[0] == '.' && name[1] == '.'))
         return false;
-    for (const unsigned char *c = (const unsigned char *)name; *c; c++)
-        if (*c == '/' || *c == '\\' || *c < 0x20 || *c == 0x7f)
+    for (size_t i = 0; i < n; i++)
+        if (name[i] == '/' || name[i] == '\\' || (unsigned char)name[i] < 0x20 || name[i] == 0x7f)
             return false;
     return true;
+}
+
+bool moeq_name_is_plain(const char *name)
+{
+    return is_plain(name, strlen(name));
+}
+
+bool moeq_path_stays_inside(const char *path)
+{
+    for (;; path++) {
+        size_t n = strcspn(path, "/");
+        if (!is_plain(path, n))
+            return false;
+        path += n;
+        if (!*path)
+            return true;
+    }
 }

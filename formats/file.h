@@ -41,4 +41,7 @@ bool moeq_path_is_dir(const char *path);
  * that come out of a file are turned into paths only after this. */
 bool moeq_name_is_plain(const char *name);
 
+/* The same for a path of several such names with '/' between them: relative, and never out of its folder. */
+bool moeq_path_stays_inside(const char *path);
+
 #endif

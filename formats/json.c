@@ -51,9 +51,8 @@ json_t *moeq_json_parse(const void *data, size_t n, struct moeq_error *err)
 json_t *moeq_json_load(const char *path, size_t max_bytes, struct moeq_error *err)
 {
     struct moeq_bytes text = {0};
-    if (moeq_file_read_all(path, max_bytes, &text, err))
-        return NULL;
-    json_t *value = moeq_json_parse(text.data, text.n_bytes, err);
+    enum moeq_status status = moeq_file_read_all(path, max_bytes, &text, err);
+    json_t *value = status ? NULL : moeq_json_parse(text.data, text.n_bytes, err);
     if (value && !json_is_object(value)) {
         moeq_fail(err, MOEQ_DAMAGED, "expected a JSON object at the top level");
         json_decref(value);

@@ -1,12 +1,16 @@
 #include "place.h"
 
 #include "file.h"
+#include "hub.h"
 
 #include <stdlib.h>
 
 enum moeq_status moeq_place_open(struct moeq_place *place, const char *src, struct moeq_error *err)
 {
     *place = (struct moeq_place){0};
+    enum moeq_status status = moeq_hub_locate(src, &place->path, err);
+    if (status || place->path)
+        return status;
     if (!moeq_path_is_dir(src)) {
         moeq_fail(err, MOEQ_IO, moeq_path_exists(src) ? "not a folder" : "no such folder");
         moeq_error_in_file(err, src);

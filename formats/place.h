@@ -1,7 +1,8 @@
 /* Where a verb's SRC leads: what a user writes, turned into the path of a folder.
  *
- * A folder is taken as it is. Whatever else may stand for one (see place.c) is resolved here and nowhere
- * else, so that every verb understands the same. */
+ * A folder is taken as it is; an entry of the Hugging Face cache (formats/hub.h) leads to its snapshot.
+ * Whatever else may stand for a folder is resolved here and nowhere else, so that every verb understands the
+ * same. */
 #ifndef MOEQ_PLACE_H
 #define MOEQ_PLACE_H
 

@@ -30,6 +30,80 @@ put() { # FILE OFFSET HEX
     printf '%b' "$escaped" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
+# ---- downloads, as tools leave them ----
+
+commit=0123456789abcdef0123456789abcdef01234567
+
+sha256_of() { # FILE
+    sha256sum <"$1" | cut -c 1-64
+}
+
+# The SHA-1 of a git blob.
+git_sha1_of() { # FILE
+    { printf 'blob %s\0' "$(stat -c %s "$1")" && cat "$1"; } | sha1sum | cut -c 1-40
+}
+
+# What Hugging Face calls the content of a file: weights are in LFS.
+etag_of() { # FILE
+    case $1 in
+    *.safetensors) sha256_of "$1" ;;
+    *) git_sha1_of "$1" ;;
+    esac
+}
+
+# trees/COMMIT.json of a folder's files; further entries may be given as JSON.
+write_tree() { # FOLDER OUTPUT [ENTRY...]
+    local file folder=$1 output=$2 separator='' entry
+    shift 2
+    mkdir -p "$(dirname "$output")" && {
+        printf '{"format_version": 1, "files": {'
+        for file in "$folder"/*; do
+            printf '%s\n "%s": {"size": %s, ' "$separator" "${file##*/}" "$(stat -Lc %s "$file")"
+            case $file in
+            *.safetensors) printf '"blob_id": "%s", "lfs_sha256": "%s"}' "${commit//0/1}" "$(sha256_of "$file")" ;;
+            *) printf '"blob_id": "%s"}' "$(git_sha1_of "$file")" ;;
+            esac
+            separator=,
+        done
+        for entry in "$@"; do printf ',\n %s' "$entry"; done
+        printf '\n}}\n'
+    } >"$output"
+}
+
+# The bundled checkpoint in a Hugging Face cache: CACHE/models--org--name.
+copy_to_hub() { # CACHE
+    local repository=$1/models--org--name file
+    mkdir -p "$repository/blobs" "$repository/refs" "$repository/snapshots/$commit" &&
+        printf '%s' $commit >"$repository/refs/main" &&
+        for file in nano/*.json nano/*.safetensors; do
+            cp "$file" "$repository/blobs/$(etag_of "$file")" &&
+                ln -s "../../blobs/$(etag_of "$file")" "$repository/snapshots/$commit/${file##*/}" || return 1
+        done
+}
+
+# The same as 'hf download --local-dir' leaves it.
+copy_to_local_dir() { # FOLDER
+    local records=$1/.cache/huggingface/download file
+    copy_model "$1" && mkdir -p "$records" && for file in "$1"/*; do
+        printf '%s\n%s\n%s\n' $commit "$(etag_of "$file")" 4000000000.5 >"$records/${file##*/}.metadata"
+    done
+}
+
+# Writes a safetensors file anew with its header changed by a sed script, and the length in front of it.
+edit_header() { # FILE SED
+    local n head i length escaped=
+    n=$(header_bytes "$1") && head=$(head -c $((n + 8)) "$1" | tail -c +9 | sed -E "$2") &&
+        length=$(printf '%016x' ${#head}) || return 1
+    for ((i = 14; i >= 0; i -= 2)); do escaped+="\\x${length:i:2}"; done
+    tail -c +$((n + 9)) "$1" >"$1.data" &&
+        { printf '%b%s' "$escaped" "$head" && cat "$1.data"; } >"$1.new" && mv "$1.new" "$1" && rm "$1.data"
+}
+
+# Writes zeros over a part of a file.
+zero() { # FILE OFFSET BYTES
+    dd if=/dev/zero of="$1" bs=4096 seek="$2" count="$3" oflag=seek_bytes iflag=count_bytes conv=notrunc status=none
+}
+
 header_bytes() { # FILE
     od -An -t u8 -N 8 "$1" | tr -d ' '
 }

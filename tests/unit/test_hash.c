@@ -8,6 +8,9 @@
 
 #include "../fuzz/fixture.h"
 #include "hash.h"
+#include "interrupt.h"
+
+#include <signal.h>
 
 #define MAX_BYTES ((1u << 20) + 1)
 
@@ -119,6 +122,95 @@ static void test_sha256_of_files(void)
     fixture_remove(dir);
 }
 
+/* Blobs as 'git hash-object' names them. */
+static void test_git_sha1_of_files(void)
+{
+    static const struct {
+        const char *text, *hex;
+    } cases[] = {{"", "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"},
+                 {"hello\n", "ce013625030ba8dba906f756967f9e9ca394464a"}};
+    char dir[FIXTURE_PATH], path[FIXTURE_PATH];
+    fixture_make(dir);
+    fixture_path(path, dir, "x");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct moeq_file file;
+        struct moeq_digests digests = {.want_git_sha1 = true};
+        fixture_write(dir, "x", cases[i].text, strlen(cases[i].text));
+        CU_ASSERT_EQUAL_FATAL(moeq_file_open(&file, path, NULL), MOEQ_OK);
+        CU_ASSERT_EQUAL(moeq_file_digest(&file, &digests, NULL, NULL, NULL), MOEQ_OK);
+        CU_ASSERT_STRING_EQUAL(digests.git_sha1, cases[i].hex);
+        CU_ASSERT_STRING_EQUAL(digests.sha256, "");
+        moeq_file_close(&file);
+    }
+    fixture_remove(dir);
+}
+
+struct seen {
+    const uint8_t *bytes;
+    uint64_t n;
+    bool right;
+};
+
+static void see(void *context, uint64_t offset, const uint8_t *data, size_t n)
+{
+    struct seen *seen = context;
+    seen->right = seen->right && offset == seen->n && memcmp(data, seen->bytes + offset, n) == 0;
+    seen->n += n;
+}
+
+/* Both hashes and the visitor from one pass over a file of several blocks, with and without a second thread.
+ */
+static void test_one_pass(void)
+{
+    enum { N = 13 * 1024 * 1024 + 17 };
+    char dir[FIXTURE_PATH], path[FIXTURE_PATH], hex[MOEQ_SHA256_HEX];
+    uint8_t *large = malloc(N);
+    struct moeq_file file;
+    struct moeq_digests digests = {.want_sha256 = true, .want_git_sha1 = true};
+    struct seen seen = {large, 0, true};
+    CU_ASSERT_PTR_NOT_NULL_FATAL(large);
+    for (size_t i = 0; i < N; i++)
+        large[i] = (uint8_t)(i * 2654435761u >> 13);
+    fixture_make(dir);
+    fixture_write(dir, "x", large, N);
+    fixture_path(path, dir, "x");
+    CU_ASSERT_EQUAL_FATAL(moeq_file_open(&file, path, NULL), MOEQ_OK);
+    CU_ASSERT_EQUAL(moeq_file_digest(&file, &digests, see, &seen, NULL), MOEQ_OK);
+    CU_ASSERT_EQUAL(moeq_sha256_file(path, hex, NULL), MOEQ_OK);
+    CU_ASSERT_STRING_EQUAL(digests.sha256, hex);
+    CU_ASSERT_EQUAL(strlen(digests.git_sha1), MOEQ_SHA1_HEX - 1);
+    CU_ASSERT(seen.right);
+    CU_ASSERT_EQUAL(seen.n, N);
+    struct moeq_digests ahead = {.want_sha256 = true, .want_git_sha1 = true, .read_ahead = true};
+    seen.n = 0;
+    CU_ASSERT_EQUAL(moeq_file_digest(&file, &ahead, see, &seen, NULL), MOEQ_OK);
+    CU_ASSERT_STRING_EQUAL(ahead.sha256, hex);
+    CU_ASSERT_STRING_EQUAL(ahead.git_sha1, digests.git_sha1);
+    CU_ASSERT(seen.right);
+    CU_ASSERT_EQUAL(seen.n, N);
+    /* A file that has become shorter ends both ways. */
+    CU_ASSERT_EQUAL_FATAL(truncate(path, 9 * 1024 * 1024), 0);
+    CU_ASSERT_EQUAL(moeq_file_digest(&file, &digests, NULL, NULL, NULL), MOEQ_DAMAGED);
+    CU_ASSERT_EQUAL(moeq_file_digest(&file, &ahead, NULL, NULL, NULL), MOEQ_DAMAGED);
+    moeq_file_close(&file);
+    fixture_remove(dir);
+    free(large);
+}
+
+/* The last test: the flag stays set. */
+static void test_signal_stops(void)
+{
+    char dir[FIXTURE_PATH], path[FIXTURE_PATH], hex[MOEQ_SHA256_HEX];
+    struct moeq_error err = {0};
+    fixture_make(dir);
+    fixture_write(dir, "x", bytes, 4096);
+    moeq_interrupt_install();
+    raise(SIGTERM);
+    CU_ASSERT_EQUAL(moeq_sha256_file(fixture_path(path, dir, "x"), hex, &err), MOEQ_INTERRUPTED);
+    CU_ASSERT_EQUAL(err.status, MOEQ_INTERRUPTED);
+    fixture_remove(dir);
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
@@ -127,6 +219,9 @@ int main(void)
         {"hexadecimal text", test_hex},
         {"one bit shows", test_one_bit_shows},
         {"SHA-256 of files as hashlib computes it", test_sha256_of_files},
+        {"SHA-1 of git blobs", test_git_sha1_of_files},
+        {"one pass for all", test_one_pass},
+        {"a signal stops it", test_signal_stops},
         {NULL, NULL},
     };
     for (size_t i = 0; i < sizeof bytes; i++)

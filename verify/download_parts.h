@@ -1,0 +1,18 @@
+/* What download.c and download_records.c share. */
+#ifndef MOEQ_DOWNLOAD_PARTS_H
+#define MOEQ_DOWNLOAD_PARTS_H
+
+#include "download.h"
+
+/* Joins what tools left to the listed files, and reports leftovers of downloads that did not finish. */
+enum moeq_status moeq_download_read_records(struct moeq_download *download, struct moeq_error *err);
+
+/* The lists of hashes beside one file; entries about others are ignored. */
+enum moeq_status moeq_download_read_sums_of(struct moeq_download *download, struct moeq_error *err);
+
+bool moeq_has_suffix(const char *name, const char *suffix);
+
+/* Whether it is, by its name, a file that a loader may want: weights, configuration, tokenizer, code. */
+bool moeq_is_loaded(const char *path);
+
+#endif
