@@ -1,9 +1,10 @@
 #include "hash.h"
 
-#include "file.h"
+#include "archives.h"
 
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <xxh_x86dispatch.h>
@@ -100,7 +101,8 @@ static enum moeq_status sha256_stream(const struct moeq_file *file, EVP_MD_CTX *
     if (EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1)
         return moeq_fail_alloc(err,
                                0); /* what it allocates is all that can fail: SHA-256 is always built in */
-    posix_fadvise(file->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    if (!file->archive)
+        posix_fadvise(file->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     for (uint64_t offset = 0; offset < file->n_bytes;) {
         uint64_t left = file->n_bytes - offset;
         size_t n = left < READ_BYTES ? (size_t)left : READ_BYTES;
@@ -125,12 +127,19 @@ enum moeq_status moeq_sha256_file(const char *path, char hex[MOEQ_SHA256_HEX], s
     enum moeq_status status = moeq_file_open(&file, path, err);
     if (status)
         return status;
+    /* Files that must be decompressed go one after the other: together they would throw each other out. */
+    static pthread_mutex_t in_turn = PTHREAD_MUTEX_INITIALIZER;
+    const bool is_streamed = file.member && moeq_member_is_streamed(file.member);
     EVP_MD_CTX *context = EVP_MD_CTX_new();
     uint8_t *buffer = malloc(READ_BYTES);
+    if (is_streamed)
+        pthread_mutex_lock(&in_turn);
     if (!context || !buffer)
         status = moeq_fail_alloc(err, READ_BYTES);
     else
         status = sha256_stream(&file, context, buffer, hex, err);
+    if (is_streamed)
+        pthread_mutex_unlock(&in_turn);
     free(buffer);
     EVP_MD_CTX_free(context);
     moeq_file_close(&file);

@@ -1,6 +1,7 @@
 /* Where a verb's SRC leads: what a user writes, turned into the path of a folder.
  *
- * A folder is taken as it is. Whatever else may stand for one (see place.c) is resolved here and nowhere
+ * A folder is taken as it is; an archive is mounted while the place is open, so that its path does for a
+ * folder's. Whatever else may stand for one (see place.c) is resolved here and nowhere
  * else, so that every verb understands the same. */
 #ifndef MOEQ_PLACE_H
 #define MOEQ_PLACE_H
@@ -8,7 +9,8 @@
 #include "status.h"
 
 struct moeq_place {
-    char *path; /* of the folder; owned */
+    char *path;      /* of the folder; owned */
+    bool is_mounted; /* it is an archive, see mount.h */
 };
 
 /* MOEQ_IO where `src` leads to nothing that can be a folder of weights. On failure nothing to close. */
