@@ -69,8 +69,8 @@ static enum moeq_status find_kind(struct moeq_archive *a, struct moeq_error *err
         return status;
     }
     moeq_fail(err, MOEQ_IO, "neither a folder nor an archive");
-    moeq_error_hint(err, "give the folder of a downloaded checkpoint, a finished .moeq package, or a .tar, "
-                         ".tar.gz, .tar.zst or .zip of either");
+    moeq_error_hint(err, "give the folder of a downloaded checkpoint, a .moeq package, or a .tar, .tar.gz, "
+                         ".tar.zst or .zip of one");
     return MOEQ_IO;
 }
 
