@@ -4,7 +4,6 @@
 #include "interrupt.h"
 #include "safetensors.h"
 
-#include <locale.h>
 #include <stdlib.h>
 
 #define MAX_MEMBERS     100000
@@ -423,16 +422,10 @@ enum moeq_status moeq_archive_scan(struct moeq_archive *archive, struct moeq_err
     if (!s)
         return MOEQ_OVER_MEMORY;
     s->a = archive;
-    /* Names are UTF-8 whatever the user's locale: libarchive asks the thread's. */
-    locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0), before = (locale_t)0;
-    if (utf8)
-        before = uselocale(utf8);
+    locale_t before = moeq_feed_begin_utf8();
     enum moeq_status status = scan_all(s, err);
     archive_read_free(s->archive);
-    if (utf8) {
-        uselocale(before);
-        freelocale(utf8);
-    }
+    moeq_feed_end_utf8(before);
     moeq_stream_close(s->stream);
     free(s);
     return status;

@@ -90,3 +90,15 @@ enum moeq_status moeq_feed_fail(const struct moeq_feed *feed, struct archive *ar
         return moeq_fail_alloc(err, 0);
     return moeq_fail(err, MOEQ_DAMAGED, "%s: %s", what, why ? why : "damaged");
 }
+
+locale_t moeq_feed_begin_utf8(void)
+{
+    locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+    return utf8 ? uselocale(utf8) : (locale_t)0;
+}
+
+void moeq_feed_end_utf8(locale_t before)
+{
+    if (before)
+        freelocale(uselocale(before));
+}

@@ -8,6 +8,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <locale.h>
 
 #define MOEQ_FEED_BYTES (256u << 10)
 
@@ -29,5 +30,10 @@ enum moeq_status moeq_feed_open(struct moeq_feed *feed, struct archive *archive,
 /* Turns the failure of a libarchive call into an error; `what` was being done. Returns its status. */
 enum moeq_status moeq_feed_fail(const struct moeq_feed *feed, struct archive *archive, const char *what,
                                 struct moeq_error *err);
+
+/* Names are UTF-8 whatever the user's locale: libarchive asks the thread's. Between these two it is C.UTF-8
+ * (where the system has it). */
+locale_t moeq_feed_begin_utf8(void);
+void moeq_feed_end_utf8(locale_t before);
 
 #endif
