@@ -166,10 +166,11 @@ bool moeq_member_is_streamed(const struct moeq_member *member)
 
 /* ---- decompressing into memory; all under the lock ---- */
 
-static enum moeq_status give_up(struct moeq_error *err, const char *why)
+static enum moeq_status give_up(struct moeq_error *err)
 {
-    moeq_fail(err, MOEQ_UNSUPPORTED, "%s", why);
-    moeq_error_hint(err, "unpack the archive first (tar -xf, unzip), or store it uncompressed");
+    moeq_error_hint(err,
+                    "unpack the archive first (tar -xf, unzip), store it uncompressed, or allow more with "
+                    "MOEQ_ARCHIVE_MEMORY=BYTES");
     return MOEQ_UNSUPPORTED;
 }
 
@@ -184,8 +185,12 @@ static void unload(struct moeq_archive *a, struct moeq_member *m)
  */
 static enum moeq_status make_room(struct moeq_archive *a, uint64_t n, struct moeq_error *err)
 {
-    if (n > a->budget)
-        return give_up(err, "the compressed file does not fit the memory that archives may use");
+    if (n > a->budget) {
+        moeq_fail(err, MOEQ_UNSUPPORTED,
+                  "it must be decompressed to %llu bytes, and archives may use %llu bytes of memory",
+                  (unsigned long long)n, (unsigned long long)a->budget);
+        return give_up(err);
+    }
     while (a->n_loaded > a->budget - n) {
         struct moeq_member *oldest = NULL;
         for (size_t i = 0; i < a->n_members; i++) {
@@ -275,8 +280,14 @@ static enum moeq_status load(struct moeq_archive *a, struct moeq_member *m, stru
     if (status || m->loaded) /* by another thread, while this one waited */
         return status;
     uint64_t limit = a->n_stated > UINT64_MAX / MAX_WORK ? UINT64_MAX : MAX_WORK * a->n_stated;
-    if (a->n_decompressed > limit)
-        return give_up(err, "this would have to decompress the archive over and over");
+    if (a->n_decompressed > limit) {
+        moeq_fail(
+            err, MOEQ_UNSUPPORTED,
+            "it would have to be decompressed again: archives may use %llu bytes of memory, which is too "
+            "little for this order",
+            (unsigned long long)a->budget);
+        return give_up(err);
+    }
     if (a->kind != MOEQ_ARCHIVE_ZIP) {
         status = load_from_tar(a, m, err);
         if (status) { /* a stream that failed is not gone on with */

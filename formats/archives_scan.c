@@ -130,7 +130,7 @@ static enum moeq_status refuse(struct moeq_error *err, enum moeq_status status, 
                                const char *why)
 {
     moeq_fail(err, status, "entry \"%.200s\": %s", name, why);
-    moeq_error_hint(err, "nothing was read from it: pack the model again, as plain files");
+    moeq_error_hint(err, "pack the model again, as plain files");
     return status;
 }
 
@@ -217,7 +217,7 @@ static enum moeq_status place_in_file(struct scan *s, struct moeq_member *m, str
     uint64_t end;
     bool same = false;
     if (!moeq_add(m->offset, m->n_bytes, &end) || end > s->a->file.n_bytes)
-        return refuse(err, MOEQ_DAMAGED, m->name, "the archive ends before it does: it was cut off");
+        return moeq_fail(err, MOEQ_DAMAGED, "the archive ends before it does");
     if (m->offset < s->end)
         return refuse(err, MOEQ_DAMAGED, m->name, "it overlaps the one before it");
     s->end = end;
@@ -271,10 +271,11 @@ static enum moeq_status place_member(struct scan *s, struct moeq_member *m, stru
     enum moeq_status status = is_stored ? place_in_file(s, m, err) : keep_first(s, m, err);
     if (!is_stored && a->kind != MOEQ_ARCHIVE_ZIP)
         s->end = m->offset + m->n_bytes; /* bounded by the sum of what is stated */
-    if (status == MOEQ_DAMAGED && err->message[0] && !strstr(err->message, "entry \"")) {
+    if (status == MOEQ_DAMAGED && strncmp(err->message, "entry ", 6) != 0) { /* libarchive names none */
         struct moeq_error why = *err;
         *err = (struct moeq_error){0};
-        refuse(err, MOEQ_DAMAGED, m->name, why.message);
+        moeq_fail(err, MOEQ_DAMAGED, "entry \"%.200s\": %.250s", m->name, why.message);
+        moeq_error_hint(err, "%s", why.hint[0] ? why.hint : "download or pack it again");
     }
     return status;
 }
@@ -411,6 +412,8 @@ static enum moeq_status scan_all(struct scan *s, struct moeq_error *err)
         if (!status)
             status = scan_entry(s, entry, err);
     }
+    if (status == MOEQ_DAMAGED)
+        moeq_error_hint(err, "download or pack it again");
     if (!status && s->a->kind != MOEQ_ARCHIVE_ZIP)
         status = check_tar_end(s, err);
     return status;

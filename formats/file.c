@@ -62,7 +62,8 @@ static enum moeq_status read_member(const struct moeq_file *file, uint64_t offse
     enum moeq_status status = moeq_archive_read(file->archive, file->member, offset, dst, n, err);
     if (status) {
         moeq_error_in_file(err, file->path);
-        moeq_error_at(err, offset);
+        if (status == MOEQ_DAMAGED)
+            moeq_error_at(err, offset);
     }
     return status;
 }

@@ -106,3 +106,8 @@ can_be_unprivileged() {
     cp "$MOEQ" moeq && chmod a+rx . .. ../.. moeq || return 1
     unprivileged --version || skip "cannot become another user here"
 }
+
+# An archive of any kind, see make_archive.c.
+make_archive() { # KIND OUT ITEM...
+    "${MOEQ_MAKE_ARCHIVE:?the tool, e.g. build/tests/make_archive}" "$@"
+}
