@@ -312,6 +312,8 @@ static enum moeq_status read_streamed(struct moeq_archive *a, struct moeq_member
         m->last_use = ++a->n_uses;
     }
     pthread_mutex_unlock(&a->lock);
+    if (status == MOEQ_DAMAGED)
+        moeq_error_hint(err, "download or pack the archive again");
     if (status)
         return status;
     memcpy(dst, m->loaded + offset, n);

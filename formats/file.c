@@ -62,7 +62,7 @@ static enum moeq_status read_member(const struct moeq_file *file, uint64_t offse
     enum moeq_status status = moeq_archive_read(file->archive, file->member, offset, dst, n, err);
     if (status) {
         moeq_error_in_file(err, file->path);
-        if (status == MOEQ_DAMAGED)
+        if (status == MOEQ_DAMAGED && !moeq_member_is_streamed(file->member))
             moeq_error_at(err, offset);
     }
     return status;

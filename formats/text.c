@@ -92,6 +92,8 @@ static enum moeq_status read_stream(struct moeq_stream *stream, size_t max_bytes
     }
     if (!status)
         status = moeq_stream_rest(stream, first, n, max_bytes, out, err);
+    if (status == MOEQ_DAMAGED)
+        moeq_error_hint(err, "give a whole file, or the text as it is");
     moeq_stream_close(stream);
     return status;
 }
