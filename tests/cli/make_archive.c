@@ -2,7 +2,7 @@
  *
  * usage: make_archive KIND OUT ITEM...
  *
- * KIND     tar, tar.gz, tar.zst, zip, zip0 (stored), zip-encrypted
+ * KIND     tar, tar.gz, tar.zst, zip, zip0 (stored), zip64, zip-encrypted
  * ITEM     FOLDER        its files, sorted, under the folder's name
  *          FOLDER/.      the same without the name
  *          NAME=FILE     a file under another name     NAME!         a FIFO

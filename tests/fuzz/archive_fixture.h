@@ -8,11 +8,11 @@
 #include <archive.h>
 #include <archive_entry.h>
 
-static const char *const fixture_archive_kinds[] = {"tar", "tar.gz", "tar.zst", "zip", "zip0"};
+static const char *const fixture_archive_kinds[] = {"tar", "tar.gz", "tar.zst", "zip", "zip0", "zip64"};
 
 #define FIXTURE_N_ARCHIVE_KINDS (sizeof fixture_archive_kinds / sizeof *fixture_archive_kinds)
 
-/* KIND: one of the above (zip0: stored), or zip-encrypted. */
+/* KIND: one of the above (zip0: stored; zip64: stored, with 64-bit sizes), or zip-encrypted. */
 static inline struct archive *fixture_archive_create(const char *path, const char *kind)
 {
     struct archive *a = archive_write_new();
@@ -30,6 +30,8 @@ static inline struct archive *fixture_archive_create(const char *path, const cha
         fixture_need(archive_write_add_filter_zstd(a) == ARCHIVE_OK, "zstd");
     if (strcmp(kind, "zip0") == 0)
         fixture_need(archive_write_set_options(a, "zip:compression=store") == ARCHIVE_OK, "zip");
+    if (strcmp(kind, "zip64") == 0)
+        fixture_need(archive_write_set_options(a, "zip:compression=store,zip:zip64") == ARCHIVE_OK, "zip64");
     if (strcmp(kind, "zip-encrypted") == 0)
         fixture_need(archive_write_set_options(a, "zip:encryption=zipcrypt") == ARCHIVE_OK &&
                          archive_write_set_passphrase(a, "secret") == ARCHIVE_OK,
