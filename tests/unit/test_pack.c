@@ -15,6 +15,7 @@ static void begin(void)
     fixture_path(tar, outside, "p.tar");
     json_t *manifest = fixture_package(folder);
     fixture_seal(folder, manifest);
+    json_decref(manifest);
 }
 
 static void end(void)
