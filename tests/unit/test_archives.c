@@ -504,6 +504,18 @@ static void test_other_kinds_and_no_archives(void)
     end();
 }
 
+struct header {
+    FILE *out;
+    bool is_full;
+};
+
+static la_ssize_t write_header(struct archive *a, void *context, const void *data, size_t n)
+{
+    const struct header *header = context;
+    (void)a;
+    return header->is_full ? -1 : (la_ssize_t)fwrite(data, 1, n, header->out);
+}
+
 /* A member beyond 8 GiB, in a tar with holes on disk: the second member lies behind it. */
 static void test_members_beyond_8_gib(void)
 {
@@ -513,18 +525,20 @@ static void test_members_beyond_8_gib(void)
     struct stat info;
     uint8_t byte = 0;
     begin(NULL);
+    struct header header = {.out = fopen(fixture_path(path, folder, "a.tar"), "wb")};
     struct archive *a = archive_write_new();
     archive_write_set_format_pax_restricted(a);
     archive_write_set_bytes_per_block(a, 0);
-    fixture_need(archive_write_open_filename(a, fixture_path(path, folder, "a.tar")) == ARCHIVE_OK, path);
+    fixture_need(header.out && archive_write_open(a, &header, NULL, write_header, NULL) == ARCHIVE_OK, path);
     struct archive_entry *entry = archive_entry_new();
     archive_entry_set_pathname(entry, "big.safetensors");
     archive_entry_set_filetype(entry, AE_IFREG);
     archive_entry_set_size(entry, (la_int64_t)n_big);
     fixture_need(archive_write_header(a, entry) == ARCHIVE_OK, "header");
     archive_entry_free(entry);
-    archive_write_fail(a); /* headers alone */
+    header.is_full = true; /* headers alone */
     archive_write_free(a);
+    fixture_need(fclose(header.out) == 0, path);
     fixture_need(stat(path, &info) == 0, path);
     const off_t data = info.st_size, next = data + (off_t)((n_big + 511) / 512 * 512);
     CU_ASSERT_EQUAL(data % 512, 0);
