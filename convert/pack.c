@@ -198,9 +198,10 @@ static enum moeq_status write_tar(struct walk *w, struct moeq_error *err)
     w->tar = archive_write_new();
     if (!w->tar)
         return moeq_fail_alloc(err, 0);
-    archive_write_set_format_pax_restricted(w->tar);
-    archive_write_set_bytes_per_block(w->tar, 0); /* nothing is held back, nothing padded */
-    enum moeq_status status = archive_write_open(w->tar, w, NULL, write_block, NULL) == ARCHIVE_OK
+    /* Blocks of 0 bytes: nothing is held back, nothing padded. */
+    enum moeq_status status = archive_write_set_format_pax_restricted(w->tar) == ARCHIVE_OK &&
+                                      archive_write_set_bytes_per_block(w->tar, 0) == ARCHIVE_OK &&
+                                      archive_write_open(w->tar, w, NULL, write_block, NULL) == ARCHIVE_OK
                                   ? walk_all(w, err)
                                   : tar_failed(w, err);
     if (!status && archive_write_close(w->tar) != ARCHIVE_OK)

@@ -67,7 +67,8 @@ static enum moeq_status find_in_zip(struct zip_stream *z, const struct moeq_arch
                                     struct moeq_error *err)
 {
     struct archive_entry *entry;
-    archive_read_support_format_zip_seekable(z->archive);
+    if (archive_read_support_format_zip_seekable(z->archive) != ARCHIVE_OK)
+        return moeq_fail_alloc(err, 0);
     enum moeq_status status = moeq_feed_open(&z->feed, z->archive, &a->file, NULL, err);
     for (size_t i = 0; !status && i <= index; i++)
         if (archive_read_next_header(z->archive, &entry) < ARCHIVE_WARN)
@@ -378,12 +379,11 @@ static enum moeq_status open_scan(struct scan *s, struct moeq_error *err)
     s->archive = archive_read_new();
     if (!s->archive)
         return moeq_fail_alloc(err, 0);
-    if (a->kind == MOEQ_ARCHIVE_ZIP) {
-        archive_read_support_format_zip_seekable(s->archive);
+    if ((a->kind == MOEQ_ARCHIVE_ZIP ? archive_read_support_format_zip_seekable(s->archive)
+                                     : archive_read_support_format_tar(s->archive)) != ARCHIVE_OK)
+        return moeq_fail_alloc(err, 0);
+    if (a->kind == MOEQ_ARCHIVE_ZIP)
         status = check_zip_end(a, err);
-    } else {
-        archive_read_support_format_tar(s->archive);
-    }
     if (!status && a->kind != MOEQ_ARCHIVE_TAR && a->kind != MOEQ_ARCHIVE_ZIP &&
         !(s->stream = moeq_archive_stream(a, err)))
         status = err->status;

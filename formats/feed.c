@@ -72,7 +72,8 @@ enum moeq_status moeq_feed_open(struct moeq_feed *feed, struct archive *archive,
         archive_read_set_skip_callback(archive, skip);
         archive_read_set_seek_callback(archive, seek);
     }
-    archive_read_set_callback_data(archive, feed);
+    if (archive_read_set_callback_data(archive, feed) != ARCHIVE_OK)
+        return moeq_fail_alloc(err, 0);
     return archive_read_open1(archive) == ARCHIVE_OK ? MOEQ_OK
                                                      : moeq_feed_fail(feed, archive, "cannot be opened", err);
 }

@@ -30,6 +30,7 @@ enum moeq_status moeq_place_open(struct moeq_place *place, const char *src, stru
         status = MOEQ_OVER_MEMORY;
         if (place->is_mounted)
             moeq_unmount(src);
+        place->is_mounted = false;
     }
     return status;
 }

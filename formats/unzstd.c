@@ -18,7 +18,8 @@ static enum moeq_status open_raw(struct unzstd *u, struct moeq_error *err)
     struct archive_entry *entry;
     if (archive_read_support_filter_zstd(u->archive) != ARCHIVE_OK)
         return moeq_fail(err, MOEQ_UNSUPPORTED, "this build of libarchive reads no zstd");
-    archive_read_support_format_raw(u->archive);
+    if (archive_read_support_format_raw(u->archive) != ARCHIVE_OK)
+        return moeq_fail_alloc(err, 0);
     u->is_open = true;
     enum moeq_status status = moeq_feed_open(&u->feed, u->archive, NULL, u->source, err);
     if (!status && archive_read_next_header(u->archive, &entry) < ARCHIVE_WARN)
