@@ -173,27 +173,28 @@ static void test_mounts_are_counted(void)
 
 /* ---- memory ---- */
 
+/* Shard k, then shard k + 2: two are in use at any time, and going back costs a few passes. */
 static void *read_shards(void *context)
 {
     size_t k = *(size_t *)context, n_wrong = 0;
     for (size_t i = 0; i < 200; i++)
-        n_wrong += !shard_is_right((k + i / 50) % N_SHARDS, i * 97 % 50000, 40000);
+        n_wrong += !shard_is_right((k + i / 100 * 2) % N_SHARDS, i * 97 % 50000, 40000);
     *(size_t *)context = n_wrong;
     return NULL;
 }
 
-static void test_several_threads_within_memory_for_three(void)
+static void test_two_threads_within_memory_for_two(void)
 {
     struct moeq_place place;
-    pthread_t threads[3];
-    begin("320000");
+    pthread_t threads[2];
+    begin("220000");
     for (size_t k = 0; k < FIXTURE_N_ARCHIVE_KINDS; k++) {
-        size_t results[3] = {0, 1, 2};
+        size_t results[2] = {0, 1};
         make_model(fixture_archive_kinds[k], "");
         CU_ASSERT_EQUAL_FATAL(moeq_place_open(&place, path, NULL), MOEQ_OK);
-        for (size_t i = 0; i < 3; i++)
+        for (size_t i = 0; i < 2; i++)
             CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, read_shards, &results[i]), 0);
-        for (size_t i = 0; i < 3; i++) {
+        for (size_t i = 0; i < 2; i++) {
             pthread_join(threads[i], NULL);
             CU_ASSERT_EQUAL(results[i], 0);
         }
@@ -570,7 +571,7 @@ int main(void)
         {"every kind reads like a folder", test_every_kind_reads_like_a_folder},
         {"hashes are those of the files", test_hashes_are_those_of_the_files},
         {"mounts are counted", test_mounts_are_counted},
-        {"several threads, memory for three shards", test_several_threads_within_memory_for_three},
+        {"two threads, memory for two shards", test_two_threads_within_memory_for_two},
         {"what would decompress for ever", test_what_would_decompress_for_ever_is_refused},
         {"a shard beyond the memory", test_a_shard_beyond_the_memory_is_refused},
         {"hostile entries", test_hostile_entries},
