@@ -38,24 +38,27 @@ uint64_t moeq_pack_work(const struct moeq_package *package)
 
 /* ---- writing through libarchive ---- */
 
+/* libarchive loses memory after a write that failed, so it never learns of one: `done` does. */
 static la_ssize_t write_block(struct archive *tar, void *context, const void *data, size_t n)
 {
     struct walk *w = context;
-    if (w->error.status || moeq_out_write(w->out, data, n, &w->error)) {
-        archive_set_error(tar, 5, "%s", w->error.message);
-        return ARCHIVE_FATAL;
-    }
+    (void)tar;
+    if (!w->error.status)
+        moeq_out_write(w->out, data, n, &w->error);
     return (la_ssize_t)n;
 }
 
-static enum moeq_status tar_failed(const struct walk *w, struct moeq_error *err)
+/* After a call of libarchive: whether it went well, and all that was written by it. */
+static enum moeq_status done(const struct walk *w, bool good, struct moeq_error *err)
 {
-    const char *why = archive_error_string(w->tar);
-    if (!w->error.status)
-        return moeq_fail(err, MOEQ_IO, "cannot write the tar: %s", why ? why : "libarchive failed");
-    if (err && !err->status)
-        *err = w->error;
-    return w->error.status;
+    if (w->error.status) {
+        if (err && !err->status)
+            *err = w->error;
+        return w->error.status;
+    }
+    const char *why = good ? NULL : archive_error_string(w->tar);
+    return good ? MOEQ_OK
+                : moeq_fail(err, MOEQ_IO, "cannot write the tar: %s", why ? why : "libarchive failed");
 }
 
 static enum moeq_status begin_entry(struct walk *w, const char *name, uint64_t n_bytes,
@@ -73,19 +76,19 @@ static enum moeq_status begin_entry(struct walk *w, const char *name, uint64_t n
     archive_entry_set_mtime(entry, 0, 0);
     int result = archive_write_header(w->tar, entry);
     archive_entry_free(entry);
-    return result == ARCHIVE_OK ? MOEQ_OK : tar_failed(w, err);
+    return done(w, result == ARCHIVE_OK, err);
 }
 
 static enum moeq_status put(struct walk *w, const void *data, size_t n, struct moeq_error *err)
 {
     if (!w->tar || !n)
         return MOEQ_OK;
-    return archive_write_data(w->tar, data, n) == (la_ssize_t)n ? MOEQ_OK : tar_failed(w, err);
+    return done(w, archive_write_data(w->tar, data, n) == (la_ssize_t)n, err);
 }
 
 static enum moeq_status end_entry(struct walk *w, struct moeq_error *err)
 {
-    return !w->tar || archive_write_finish_entry(w->tar) == ARCHIVE_OK ? MOEQ_OK : tar_failed(w, err);
+    return w->tar ? done(w, archive_write_finish_entry(w->tar) == ARCHIVE_OK, err) : MOEQ_OK;
 }
 
 /* ---- the walk ---- */
@@ -199,13 +202,15 @@ static enum moeq_status write_tar(struct walk *w, struct moeq_error *err)
     if (!w->tar)
         return moeq_fail_alloc(err, 0);
     /* Blocks of 0 bytes: nothing is held back, nothing padded. */
-    enum moeq_status status = archive_write_set_format_pax_restricted(w->tar) == ARCHIVE_OK &&
-                                      archive_write_set_bytes_per_block(w->tar, 0) == ARCHIVE_OK &&
-                                      archive_write_open(w->tar, w, NULL, write_block, NULL) == ARCHIVE_OK
-                                  ? walk_all(w, err)
-                                  : tar_failed(w, err);
-    if (!status && archive_write_close(w->tar) != ARCHIVE_OK)
-        status = tar_failed(w, err);
+    enum moeq_status status = done(w,
+                                   archive_write_set_format_pax_restricted(w->tar) == ARCHIVE_OK &&
+                                       archive_write_set_bytes_per_block(w->tar, 0) == ARCHIVE_OK &&
+                                       archive_write_open(w->tar, w, NULL, write_block, NULL) == ARCHIVE_OK,
+                                   err);
+    if (!status)
+        status = walk_all(w, err);
+    if (!status)
+        status = done(w, archive_write_close(w->tar) == ARCHIVE_OK, err);
     if (status && !w->error.status) /* freeing would write the end of the tar */
         w->error.status = status;
     archive_write_free(w->tar);
