@@ -4,6 +4,7 @@
 #include "cmd_convert.h"
 #include "cmd_eval.h"
 #include "cmd_inspect.h"
+#include "cmd_pack.h"
 #include "cmd_tokenize.h"
 #include "cmd_verify.h"
 #include "bytes.h"
@@ -15,13 +16,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct moeq_verb *const verbs[] = {&moeq_verb_inspect,
-                                                &moeq_verb_check,
-                                                &moeq_verb_convert,
-                                                &moeq_verb_verify,
-                                                &moeq_verb_eval,
-                                                &moeq_verb_tokenize,
-                                                NULL};
+static const struct moeq_verb *const verbs[] = {
+    &moeq_verb_inspect, &moeq_verb_check,    &moeq_verb_convert, &moeq_verb_verify,
+    &moeq_verb_eval,    &moeq_verb_tokenize, &moeq_verb_pack,    NULL};
 
 static const struct moeq_verb *find_verb(const char *name)
 {

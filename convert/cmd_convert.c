@@ -228,7 +228,8 @@ const struct moeq_verb moeq_verb_convert = {
     .arguments = "SRC -o PKG",
     .summary = "repack a checkpoint expert by expert, losslessly or at other levels",
     .details =
-        "SRC is a checkpoint folder as downloaded, or a package. Without --level and --rule every tensor "
+        "SRC is a checkpoint folder as downloaded, a package, or an archive of either (.tar, .tar.gz, "
+        ".tar.zst, .zip), of which nothing is unpacked to disk. Without --level and --rule every tensor "
         "keeps its "
         "bits: FP8 blocks with their scales, BF16, F32. With them, matrices are rounded to the nearest code "
         "under a "

@@ -1,8 +1,6 @@
 #include "checkpoint.h"
 
 #include <assert.h>
-#include <dirent.h>
-#include <errno.h>
 #include <stdlib.h>
 
 #define SINGLE_NAME "model.safetensors"
@@ -89,51 +87,61 @@ static bool has_suffix(const char *name, const char *suffix)
     return n > m && strcmp(name + n - m, suffix) == 0;
 }
 
+struct single {
+    char *name; /* on the heap */
+    size_t n;   /* of .safetensors files */
+};
+
+static enum moeq_status meet_file(void *context, const char *name, struct moeq_error *err)
+{
+    struct single *single = context;
+    if (!has_suffix(name, ".safetensors"))
+        return MOEQ_OK;
+    single->n++;
+    if (single->name && strcmp(name, SINGLE_NAME) != 0)
+        return MOEQ_OK;
+    free(single->name);
+    single->name = moeq_strdup(name, err);
+    return single->name ? MOEQ_OK : MOEQ_OVER_MEMORY;
+}
+
 /* The one safetensors file of a folder without an index, as a heap string in *name. */
 static enum moeq_status find_single(const char *dir, char **name, struct moeq_error *err)
 {
-    DIR *folder = opendir(dir);
-    if (!folder) {
-        enum moeq_status status = moeq_fail_errno(err, errno, "cannot open the folder");
-        moeq_error_in_file(err, dir);
-        return status;
-    }
-    enum moeq_status status = MOEQ_OK;
-    size_t n = 0;
-    for (struct dirent *entry; !status && (entry = readdir(folder));)
-        if (has_suffix(entry->d_name, ".safetensors")) {
-            n++;
-            if (!*name || strcmp(entry->d_name, SINGLE_NAME) == 0) {
-                free(*name);
-                *name = moeq_strdup(entry->d_name, err);
-                status = *name ? MOEQ_OK : MOEQ_OVER_MEMORY;
-            }
-        }
-    closedir(folder);
-    if (!status && n == 0) {
+    struct single single = {0};
+    enum moeq_status status = moeq_folder_list(dir, meet_file, &single, err);
+    if (!status && single.n == 0) {
         status = moeq_fail(err, MOEQ_DAMAGED, "no model here: neither %s nor a .safetensors file",
                            MOEQ_INDEX_NAME);
         moeq_error_hint(err, "give the folder of a downloaded checkpoint, or a finished .moeq package");
-    } else if (!status && n > 1 && strcmp(*name, SINGLE_NAME) != 0) {
-        status = moeq_fail(err, MOEQ_DAMAGED, "%zu .safetensors files but no %s", n, MOEQ_INDEX_NAME);
+    } else if (!status && single.n > 1 && strcmp(single.name, SINGLE_NAME) != 0) {
+        status = moeq_fail(err, MOEQ_DAMAGED, "%zu .safetensors files but no %s", single.n, MOEQ_INDEX_NAME);
         moeq_error_hint(err, "download the index file too");
     }
     moeq_error_in_file(err, dir);
+    *name = single.name;
     return status;
+}
+
+struct contents {
+    bool has_config, has_weights;
+};
+
+static enum moeq_status meet_name(void *context, const char *name, struct moeq_error *err)
+{
+    struct contents *contents = context;
+    (void)err;
+    contents->has_config = contents->has_config || strcmp(name, "config.json") == 0;
+    contents->has_weights =
+        contents->has_weights || strcmp(name, MOEQ_INDEX_NAME) == 0 || has_suffix(name, ".safetensors");
+    return MOEQ_OK;
 }
 
 bool moeq_checkpoint_is_bare(const char *dir)
 {
-    DIR *folder = opendir(dir);
-    bool has_config = false, has_weights = false;
-    for (struct dirent *entry; folder && (entry = readdir(folder));) {
-        has_config = has_config || strcmp(entry->d_name, "config.json") == 0;
-        has_weights = has_weights || strcmp(entry->d_name, MOEQ_INDEX_NAME) == 0 ||
-                      has_suffix(entry->d_name, ".safetensors");
-    }
-    if (folder)
-        closedir(folder);
-    return has_config && !has_weights;
+    struct contents contents = {0};
+    moeq_folder_list(dir, meet_name, &contents, NULL);
+    return contents.has_config && !contents.has_weights;
 }
 
 /* ---- opening ---- */

@@ -1,28 +1,46 @@
 #include "file.h"
 
+#include "mount.h"
+
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+static enum moeq_status open_member(struct moeq_file *file, const char *name, struct moeq_error *err)
+{
+    file->member = moeq_archive_find(file->archive, name);
+    if (!file->member)
+        return moeq_fail(err, MOEQ_IO, "cannot open: not in the archive");
+    file->n_bytes = moeq_member_bytes(file->member);
+    return MOEQ_OK;
+}
+
+static enum moeq_status open_on_disk(struct moeq_file *file, struct moeq_error *err)
+{
+    struct stat info;
+    file->fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (file->fd < 0)
+        return moeq_fail_errno(err, errno, "cannot open");
+    if (fstat(file->fd, &info) != 0)
+        return moeq_fail_errno(err, errno, "cannot stat");
+    if (!S_ISREG(info.st_mode))
+        return moeq_fail(err, MOEQ_IO, "not a regular file");
+    file->n_bytes = (uint64_t)info.st_size;
+    return MOEQ_OK;
+}
+
 enum moeq_status moeq_file_open(struct moeq_file *file, const char *path, struct moeq_error *err)
 {
-    enum moeq_status status = MOEQ_OK;
+    const char *name;
     *file = (struct moeq_file){.fd = -1};
     file->path = moeq_strdup(path, err);
     if (!file->path)
         return MOEQ_OVER_MEMORY;
-    file->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat info;
-    if (file->fd < 0)
-        status = moeq_fail_errno(err, errno, "cannot open");
-    else if (fstat(file->fd, &info) != 0)
-        status = moeq_fail_errno(err, errno, "cannot stat");
-    else if (!S_ISREG(info.st_mode))
-        status = moeq_fail(err, MOEQ_IO, "not a regular file");
-    else
-        file->n_bytes = (uint64_t)info.st_size;
+    file->archive = moeq_mounted(path, &name);
+    enum moeq_status status = file->archive ? open_member(file, name, err) : open_on_disk(file, err);
     if (status) {
         moeq_error_in_file(err, path);
         moeq_file_close(file);
@@ -38,10 +56,24 @@ void moeq_file_close(struct moeq_file *file)
     *file = (struct moeq_file){.fd = -1};
 }
 
+static enum moeq_status read_member(const struct moeq_file *file, uint64_t offset, void *dst, size_t n,
+                                    struct moeq_error *err)
+{
+    enum moeq_status status = moeq_archive_read(file->archive, file->member, offset, dst, n, err);
+    if (status) {
+        moeq_error_in_file(err, file->path);
+        if (status == MOEQ_DAMAGED && !moeq_member_is_streamed(file->member))
+            moeq_error_at(err, offset);
+    }
+    return status;
+}
+
 enum moeq_status moeq_file_read(const struct moeq_file *file, uint64_t offset, void *dst, size_t n,
                                 struct moeq_error *err)
 {
     enum moeq_status status = MOEQ_OK;
+    if (file->archive)
+        return read_member(file, offset, dst, n, err);
     uint8_t *to = dst;
     while (n) {
         size_t want = n < (1u << 30) ? n : (1u << 30);
@@ -99,6 +131,28 @@ enum moeq_status moeq_file_read_member(const char *dir, const char *name, size_t
     return status;
 }
 
+enum moeq_status moeq_folder_list(const char *dir, moeq_folder_visit *visit, void *context,
+                                  struct moeq_error *err)
+{
+    enum moeq_status status = MOEQ_OK;
+    const char *name;
+    const struct moeq_archive *archive = moeq_mounted(dir, &name);
+    for (size_t i = 0; archive && !status && (name = moeq_archive_name(archive, i)); i++)
+        status = visit(context, name, err);
+    if (archive)
+        return status;
+    DIR *folder = opendir(dir);
+    if (!folder) {
+        status = moeq_fail_errno(err, errno, "cannot open the folder");
+        moeq_error_in_file(err, dir);
+        return status;
+    }
+    for (struct dirent *entry; !status && (entry = readdir(folder));)
+        status = visit(context, entry->d_name, err);
+    closedir(folder);
+    return status;
+}
+
 char *moeq_path_join(const char *dir, const char *name, struct moeq_error *err)
 {
     size_t n = strlen(dir);
@@ -113,21 +167,34 @@ char *moeq_path_join(const char *dir, const char *name, struct moeq_error *err)
     return path;
 }
 
+/* 1 or 0 where a path leads into an archive: whether it is there; -1 where it leads into none. */
+static int in_archive(const char *path)
+{
+    const char *name;
+    const struct moeq_archive *archive = moeq_mounted(path, &name);
+    return !archive ? -1 : !*name || moeq_archive_find(archive, name) != NULL;
+}
+
 bool moeq_path_exists(const char *path)
 {
     struct stat info;
-    return lstat(path, &info) == 0;
+    const int found = in_archive(path);
+    return found < 0 ? lstat(path, &info) == 0 : found;
 }
 
 bool moeq_path_leads_to_file(const char *path)
 {
     struct stat info;
-    return stat(path, &info) == 0 || errno != ENOENT;
+    const int found = in_archive(path);
+    return found < 0 ? stat(path, &info) == 0 || errno != ENOENT : found;
 }
 
 bool moeq_path_is_dir(const char *path)
 {
     struct stat info;
+    const char *name;
+    if (moeq_mounted(path, &name))
+        return !*name;
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 

@@ -1,15 +1,20 @@
 /* Reading files: whole, or at an offset, with every shortfall reported. Inputs are opened read-only and never
- * changed. */
+ * changed. A path into an archive that is mounted (mount.h) is read like any other. */
 #ifndef MOEQ_FILE_H
 #define MOEQ_FILE_H
 
 #include "bytes.h"
 #include "status.h"
 
+struct moeq_archive;
+struct moeq_member;
+
 struct moeq_file {
-    int fd;           /* -1 while closed */
-    uint64_t n_bytes; /* size when opened */
-    char *path;       /* owned */
+    int fd;                       /* -1 while closed, and of a file in an archive */
+    uint64_t n_bytes;             /* size when opened */
+    char *path;                   /* owned */
+    struct moeq_archive *archive; /* that it lies in, or NULL; borrowed from mount.h */
+    struct moeq_member *member;   /* of that archive */
 };
 
 /* Opens a regular file for reading. A missing file and a directory are MOEQ_IO. */
@@ -27,6 +32,11 @@ enum moeq_status moeq_file_read_all(const char *path, size_t max_bytes, struct m
 /* The same for a file that a folder must have: where it is missing, that is MOEQ_DAMAGED, with a hint. */
 enum moeq_status moeq_file_read_member(const char *dir, const char *name, size_t max_bytes,
                                        struct moeq_bytes *out, struct moeq_error *err);
+
+/* Calls `visit` with the name of everything in a folder, in no order; stops where it fails. */
+typedef enum moeq_status moeq_folder_visit(void *context, const char *name, struct moeq_error *err);
+enum moeq_status moeq_folder_list(const char *dir, moeq_folder_visit *visit, void *context,
+                                  struct moeq_error *err);
 
 /* "dir/name" on the heap; NULL and *err set where memory is out. */
 char *moeq_path_join(const char *dir, const char *name, struct moeq_error *err);

@@ -1,10 +1,12 @@
 #include "hash.h"
 
+#include "archives.h"
 #include "interrupt.h"
 #include "read_ahead.h"
 
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -162,7 +164,7 @@ static enum moeq_status next_block(struct digesting *d, uint64_t offset, const u
                                    struct moeq_error *err)
 {
     const struct moeq_file *file = d->file;
-    if (offset % READ_AHEAD == 0)
+    if (offset % READ_AHEAD == 0 && !file->archive)
         posix_fadvise(file->fd, (off_t)(offset + READ_AHEAD), READ_AHEAD, POSIX_FADV_WILLNEED);
     if (d->reader)
         return moeq_read_ahead_next(d->reader, data, n, err);
@@ -175,7 +177,8 @@ static enum moeq_status next_block(struct digesting *d, uint64_t offset, const u
 static enum moeq_status digest_blocks(struct digesting *d, moeq_block_visit *visit, void *context,
                                       struct moeq_error *err)
 {
-    posix_fadvise(d->file->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    if (!d->file->archive)
+        posix_fadvise(d->file->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     double before = seconds_now();
     for (uint64_t offset = 0; offset < d->file->n_bytes;) {
         const uint8_t *data = NULL;
@@ -201,15 +204,23 @@ static enum moeq_status digest_blocks(struct digesting *d, moeq_block_visit *vis
     return MOEQ_OK;
 }
 
+/* Files that must be decompressed go one after the other: together they would throw each other out. */
+static pthread_mutex_t in_turn = PTHREAD_MUTEX_INITIALIZER;
+
 enum moeq_status moeq_file_digest(const struct moeq_file *file, struct moeq_digests *digests,
                                   moeq_block_visit *visit, void *context, struct moeq_error *err)
 {
+    const bool is_streamed = file->member && moeq_member_is_streamed(file->member);
     struct digesting d = {.file = file, .out = digests};
     *digests =
         (struct moeq_digests){.want_sha256 = digests->want_sha256, .want_git_sha1 = digests->want_git_sha1};
     enum moeq_status status = digest_init(&d, err);
+    if (is_streamed)
+        pthread_mutex_lock(&in_turn);
     if (!status)
         status = digest_blocks(&d, visit, context, err);
+    if (is_streamed)
+        pthread_mutex_unlock(&in_turn);
     if (!status)
         status = digest_end(d.sha256, digests->sha256, sizeof digests->sha256, err);
     if (!status)

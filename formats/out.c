@@ -54,6 +54,31 @@ enum moeq_status moeq_out_dir_open(struct moeq_out_dir *dir, const char *path, s
     return status;
 }
 
+enum moeq_status moeq_out_dir_of_file(struct moeq_out_dir *dir, const char *path, const char **name,
+                                      struct moeq_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    *name = slash ? slash + 1 : path;
+    *dir = (struct moeq_out_dir){.fd = -1};
+    char *parent = moeq_strdup(slash ? path : ".", err);
+    if (!parent)
+        return MOEQ_OVER_MEMORY;
+    if (slash)
+        parent[slash == path ? 1 : slash - path] = '\0';
+    enum moeq_status status = MOEQ_OK;
+    if (!moeq_name_is_plain(*name))
+        status = moeq_fail(err, MOEQ_USAGE, "the output is no name for a file");
+    else if (!moeq_path_is_dir(parent))
+        status = moeq_fail(err, MOEQ_IO, "the folder that it shall lie in is not there");
+    moeq_error_in_file(err, path);
+    if (!status)
+        status = moeq_out_dir_open(dir, parent, err);
+    if (!status && !slash)
+        dir->path[0] = '\0'; /* messages name the file as the user does */
+    free(parent);
+    return status;
+}
+
 void moeq_out_dir_discard(struct moeq_out_dir *dir)
 {
     if (dir->path && dir->created)

@@ -29,6 +29,11 @@ struct moeq_out_dir {
 enum moeq_status moeq_out_dir_open(struct moeq_out_dir *dir, const char *path, struct moeq_error *err);
 void moeq_out_dir_close(struct moeq_out_dir *dir);
 
+/* The folder that a file is to lie in, which must exist, locked as above; *name is the last part of `path`.
+ */
+enum moeq_status moeq_out_dir_of_file(struct moeq_out_dir *dir, const char *path, const char **name,
+                                      struct moeq_error *err);
+
 /* Removes the folder again if this process created it and nothing lies in it. */
 void moeq_out_dir_discard(struct moeq_out_dir *dir);
 

@@ -1,15 +1,16 @@
 /* Where a verb's SRC leads: what a user writes, turned into the path of a folder.
  *
- * A folder is taken as it is; an entry of the Hugging Face cache (formats/hub.h) leads to its snapshot.
- * Whatever else may stand for a folder is resolved here and nowhere else, so that every verb understands the
- * same. */
+ * A folder is taken as it is; an entry of the Hugging Face cache (formats/hub.h) leads to its snapshot; an
+ * archive is mounted (formats/mount.h) while the place is open, so that its path does for a folder's. All of
+ * that is resolved here and nowhere else, so that every verb understands the same. */
 #ifndef MOEQ_PLACE_H
 #define MOEQ_PLACE_H
 
 #include "status.h"
 
 struct moeq_place {
-    char *path; /* of the folder; owned */
+    char *path;      /* of the folder; owned */
+    bool is_mounted; /* it is an archive, see mount.h */
 };
 
 /* MOEQ_IO where `src` leads to nothing that can be a folder of weights. On failure nothing to close. */

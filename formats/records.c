@@ -212,13 +212,13 @@ static bool next_line(const char **text, size_t *n, const char **line, size_t *l
     return true;
 }
 
-enum moeq_status moeq_metadata_parse(const char *text, size_t n, struct moeq_metadata *out,
-                                     struct moeq_error *err)
+enum moeq_status moeq_hf_metadata_parse(const char *text, size_t n, struct moeq_hf_metadata *out,
+                                        struct moeq_error *err)
 {
     const char *line;
     size_t length;
     char none[MOEQ_SHA256_HEX], number[40], *end = number;
-    *out = (struct moeq_metadata){0};
+    *out = (struct moeq_hf_metadata){0};
     if (!next_line(&text, &n, &line, &length) || !moeq_digest_parse(line, length, none, out->commit) ||
         !out->commit[0])
         return moeq_fail(err, MOEQ_DAMAGED, "the first line is not a commit");

@@ -39,15 +39,15 @@ enum moeq_status moeq_tree_parse(const void *text, size_t n, struct moeq_records
                                  struct moeq_error *err);
 
 /* One FILE.metadata: commit, hash and the time at which both were true. */
-struct moeq_metadata {
+struct moeq_hf_metadata {
     char commit[MOEQ_SHA1_HEX];
     char sha256[MOEQ_SHA256_HEX]; /* one of the two is not "" */
     char git_sha1[MOEQ_SHA1_HEX];
     double seconds; /* since 1970 */
 };
 
-enum moeq_status moeq_metadata_parse(const char *text, size_t n, struct moeq_metadata *out,
-                                     struct moeq_error *err);
+enum moeq_status moeq_hf_metadata_parse(const char *text, size_t n, struct moeq_hf_metadata *out,
+                                        struct moeq_error *err);
 
 /* Copies n hexadecimal digits of `from` in lower case if they are exactly a SHA-256 or a git SHA-1; the
  * other becomes "". False where they are neither. */

@@ -1,7 +1,7 @@
 #include "cmd_tokenize.h"
 
-#include "file.h"
 #include "place.h"
+#include "text.h"
 #include "tokenizer.h"
 #include "verb.h"
 
@@ -16,7 +16,8 @@ struct tokenize_options {
 #define OPTION(field) offsetof(struct tokenize_options, field)
 
 static const struct moeq_option options_table[] = {
-    {"text", 't', MOEQ_OPTION_TEXT, "FILE", "text to tokenise, UTF-8", OPTION(text), 0, 0, NULL},
+    {"text", 't', MOEQ_OPTION_TEXT, "FILE",
+     "text to tokenise: UTF-8, also gzip or .jsonl; - is standard input", OPTION(text), 0, 0, NULL},
     {"ids", 0, MOEQ_OPTION_FLAG, NULL, "print the ids, separated by spaces", OPTION(ids), 0, 0, NULL},
     {"count", 0, MOEQ_OPTION_FLAG, NULL, "print the number of tokens (what is printed without --ids)",
      OPTION(count), 0, 0, NULL},
@@ -66,7 +67,7 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
     if (!status && !(tokenizer = moeq_tokenizer_open(place.path, err)))
         status = err->status;
     if (!status)
-        status = moeq_file_read_all(o->text, MOEQ_MAX_TEXT_BYTES, &text, err);
+        status = moeq_text_read(o->text, MOEQ_MAX_TEXT_BYTES, &text, err);
     if (!status)
         status = moeq_tokenizer_encode(tokenizer, text.data, text.n_bytes, &tokens, err);
     moeq_error_in_file(err, o->text);

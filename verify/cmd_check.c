@@ -21,6 +21,7 @@ static const struct moeq_option options_table[] = {
     {"quick", 0, MOEQ_OPTION_FLAG, NULL, "structure only: read headers, sizes and names, no tensor data",
      OPTION(quick), 0, 0, NULL},
     {"strict", 0, MOEQ_OPTION_FLAG, NULL, "warnings fail the check too", OPTION(strict), 0, 0, NULL},
+    MOEQ_LENIENT_OPTION,
     MOEQ_COMMON_OPTIONS,
     {NULL, 0, 0, NULL, NULL, 0, 0, 0, NULL},
 };
@@ -57,9 +58,13 @@ static void print_findings(const struct moeq_findings *findings)
 static void print_origin(const struct checking *c)
 {
     static const char *const words[MOEQ_N_LAYOUTS] = {
-        [MOEQ_LAYOUT_HUB_CACHE] = "Hugging Face cache", [MOEQ_LAYOUT_HUB_LOCAL] = "hf download --local-dir",
-        [MOEQ_LAYOUT_MODELSCOPE] = "ModelScope",        [MOEQ_LAYOUT_GIT] = "git clone",
-        [MOEQ_LAYOUT_PLAIN] = "plain folder",           [MOEQ_LAYOUT_FILE] = "one file",
+        [MOEQ_LAYOUT_HUB_CACHE] = "Hugging Face cache",
+        [MOEQ_LAYOUT_HUB_LOCAL] = "hf download --local-dir",
+        [MOEQ_LAYOUT_MODELSCOPE] = "ModelScope",
+        [MOEQ_LAYOUT_GIT] = "git clone",
+        [MOEQ_LAYOUT_ARCHIVE] = "archive",
+        [MOEQ_LAYOUT_PLAIN] = "plain folder",
+        [MOEQ_LAYOUT_FILE] = "one file",
     };
     const struct moeq_download *d = &c->download;
     printf("%s: %s%s%s%s%s\n", c->src, words[d->layout], d->repository.path ? " of " : "",
@@ -216,6 +221,7 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
     const bool is_file = !moeq_path_is_dir(c.src) && moeq_has_suffix(c.src, ".safetensors");
     enum moeq_status status =
         is_file ? moeq_download_open_file(&c.download, c.src, err) : open_folder(&c, err);
+    c.download.strictness = c.options->common.lenient ? MOEQ_LENIENT : MOEQ_STRICT;
     if (!status)
         status = check(&c, err);
     if (!status)
@@ -230,8 +236,10 @@ const struct moeq_verb moeq_verb_check = {
     .arguments = "SRC",
     .summary = "is a download whole and right? without a network",
     .details =
-        "SRC is a folder of a checkpoint, one .safetensors file, or an entry of the Hugging Face cache "
-        "(models--ORG--NAME, or ORG/NAME[@REVISION]). Files are compared with what the download tool left: "
+        "SRC is a folder of a checkpoint, one .safetensors file, a tar or zip, or an entry of the Hugging "
+        "Face "
+        "cache (models--ORG--NAME, or ORG/NAME[@REVISION]). Files are compared with what the download tool "
+        "left: "
         "the "
         "names of Hugging Face blobs, trees/*.json, *.metadata of hf download --local-dir, SHA256SUMS and "
         "*.sha256. Where nothing is left, only the structure is checked, and the report says so.\n\n"

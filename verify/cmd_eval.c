@@ -1,8 +1,8 @@
 #include "cmd_eval.h"
 
 #include "evaluate.h"
-#include "file.h"
 #include "model.h"
+#include "text.h"
 #include "verb.h"
 
 #include <stdlib.h>
@@ -16,7 +16,8 @@ struct eval_options {
 #define OPTION(field) offsetof(struct eval_options, field)
 
 static const struct moeq_option options_table[] = {
-    {"text", 't', MOEQ_OPTION_TEXT, "FILE", "text to evaluate on, UTF-8", OPTION(text), 0, 0, NULL},
+    {"text", 't', MOEQ_OPTION_TEXT, "FILE",
+     "text to evaluate on: UTF-8, also gzip or .jsonl; - is standard input", OPTION(text), 0, 0, NULL},
     {"reference", 'r', MOEQ_OPTION_TEXT, "SRC|PKG",
      "model to compare with: KL divergence and top-1 agreement", OPTION(reference), 0, 0, NULL},
     {"convention", 0, MOEQ_OPTION_CHOICE, "NAME",
@@ -59,7 +60,7 @@ static enum moeq_status cut_text(struct eval *e, struct moeq_error *err)
 {
     struct moeq_bytes text = {0};
     struct moeq_tokenizer *tokenizer = NULL;
-    enum moeq_status status = moeq_file_read_all(e->options->text, MOEQ_MAX_TEXT_BYTES, &text, err);
+    enum moeq_status status = moeq_text_read(e->options->text, MOEQ_MAX_TEXT_BYTES, &text, err);
     if (!status && !(tokenizer = moeq_tokenizer_open(e->source.path, err)))
         status = err->status;
     if (!status)

@@ -30,6 +30,7 @@ static const struct moeq_option options_table[] = {
 struct verification {
     const struct verify_options *options;
     const char *path;
+    struct moeq_place place; /* open all the time, so that an archive is gone through once */
     struct moeq_pool *pool;
     struct moeq_integrity integrity;
     struct moeq_source package, source;
@@ -188,12 +189,8 @@ static enum moeq_status check_package(struct verification *v, const char *folder
 
 static enum moeq_status check_integrity(struct verification *v, struct moeq_error *err)
 {
-    struct moeq_place place;
-    enum moeq_status status = moeq_place_open(&place, v->path, err);
-    if (!status)
-        status = check_package(v, place.path, err);
-    moeq_place_close(&place);
-    return status;
+    enum moeq_status status = moeq_place_open(&v->place, v->path, err);
+    return status ? status : check_package(v, v->place.path, err);
 }
 
 static enum moeq_status compare(struct verification *v, struct moeq_error *err)
@@ -258,6 +255,7 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
     free(v.integrity.failures);
     moeq_source_close(&v.package);
     moeq_source_close(&v.source);
+    moeq_place_close(&v.place);
     moeq_pool_join(v.pool);
     return status;
 }

@@ -1,6 +1,7 @@
 #include "download.h"
 
 #include "download_parts.h"
+#include "mount.h"
 #include "walk.h"
 
 #include <errno.h>
@@ -15,9 +16,13 @@
 const char *moeq_layout_name(enum moeq_layout layout)
 {
     static const char *const names[MOEQ_N_LAYOUTS] = {
-        [MOEQ_LAYOUT_HUB_CACHE] = "hf-cache",    [MOEQ_LAYOUT_HUB_LOCAL] = "hf-local-dir",
-        [MOEQ_LAYOUT_MODELSCOPE] = "modelscope", [MOEQ_LAYOUT_GIT] = "git",
-        [MOEQ_LAYOUT_PLAIN] = "plain",           [MOEQ_LAYOUT_FILE] = "file",
+        [MOEQ_LAYOUT_HUB_CACHE] = "hf-cache",
+        [MOEQ_LAYOUT_HUB_LOCAL] = "hf-local-dir",
+        [MOEQ_LAYOUT_MODELSCOPE] = "modelscope",
+        [MOEQ_LAYOUT_GIT] = "git",
+        [MOEQ_LAYOUT_ARCHIVE] = "archive",
+        [MOEQ_LAYOUT_PLAIN] = "plain",
+        [MOEQ_LAYOUT_FILE] = "file",
     };
     return names[layout];
 }
@@ -123,6 +128,23 @@ static enum moeq_status list_file(void *context, const char *path, const char *f
     return MOEQ_OK;
 }
 
+/* A name in a mounted archive: there are no links in it, and no times. */
+static enum moeq_status list_member(void *context, const char *name, struct moeq_error *err)
+{
+    const struct listing *l = context;
+    struct moeq_file open = {.fd = -1};
+    char *full = moeq_download_path(l->download, name, err);
+    enum moeq_status status = full ? moeq_file_open(&open, full, err) : MOEQ_OVER_MEMORY;
+    struct moeq_download_file *file = status ? NULL : add_file(l->download, name, err);
+    if (!status && !file)
+        status = MOEQ_OVER_MEMORY;
+    if (file)
+        file->n_bytes = open.n_bytes;
+    moeq_file_close(&open);
+    free(full);
+    return status;
+}
+
 static int by_path(const void *a, const void *b)
 {
     const struct moeq_download_file *x = a, *y = b;
@@ -143,12 +165,22 @@ static bool has_entry(const struct moeq_download *d, const char *name)
     return found;
 }
 
+static bool is_archive(const char *folder)
+{
+    const char *name;
+    return moeq_mounted(folder, &name) != NULL;
+}
+
 static enum moeq_status find_layout(struct moeq_download *d, struct moeq_error *err)
 {
     enum moeq_status status = moeq_hub_repository_of(d->folder, &d->repository, err);
     if (status)
         return status;
     memcpy(d->commit, d->repository.commit, sizeof d->commit);
+    if (is_archive(d->folder)) {
+        d->layout = MOEQ_LAYOUT_ARCHIVE;
+        return MOEQ_OK;
+    }
     d->layout = d->repository.path                   ? MOEQ_LAYOUT_HUB_CACHE
                 : has_entry(d, ".cache/huggingface") ? MOEQ_LAYOUT_HUB_LOCAL
                 : has_entry(d, ".msc") || has_entry(d, ".mv") || has_entry(d, "._____temp")
@@ -169,7 +201,9 @@ enum moeq_status moeq_download_open(struct moeq_download *download, const char *
     struct listing listing = {.download = download};
     listing.inside = download->repository.path ? download->repository.path : real ? real : folder;
     if (!status)
-        status = moeq_walk(folder, list_file, &listing, err);
+        status = download->layout == MOEQ_LAYOUT_ARCHIVE
+                     ? moeq_folder_list(folder, list_member, &listing, err)
+                     : moeq_walk(folder, list_file, &listing, err);
     free(real);
     if (!status && download->n_files)
         qsort(download->files, download->n_files, sizeof *download->files, by_path);
@@ -255,6 +289,9 @@ const char *moeq_download_advice(const struct moeq_download *download, const cha
     case MOEQ_LAYOUT_MODELSCOPE:
         snprintf(dst, MOEQ_ADVICE_BYTES, "%smodelscope download --model ORG/NAME %s --local_dir %s", first,
                  path, download->folder);
+        return dst;
+    case MOEQ_LAYOUT_ARCHIVE:
+        snprintf(dst, MOEQ_ADVICE_BYTES, "get the archive again");
         return dst;
     case MOEQ_LAYOUT_GIT:
         snprintf(dst, MOEQ_ADVICE_BYTES, "%sgit lfs pull --include %s", first, path);

@@ -13,9 +13,10 @@ enum moeq_layout {
     MOEQ_LAYOUT_HUB_CACHE, /* a snapshot in the Hugging Face cache */
     MOEQ_LAYOUT_HUB_LOCAL, /* hf download --local-dir */
     MOEQ_LAYOUT_MODELSCOPE,
-    MOEQ_LAYOUT_GIT,   /* a clone */
-    MOEQ_LAYOUT_PLAIN, /* none of these */
-    MOEQ_LAYOUT_FILE,  /* one .safetensors file */
+    MOEQ_LAYOUT_GIT,     /* a clone */
+    MOEQ_LAYOUT_ARCHIVE, /* a tar or zip */
+    MOEQ_LAYOUT_PLAIN,   /* none of these */
+    MOEQ_LAYOUT_FILE,    /* one .safetensors file */
     MOEQ_N_LAYOUTS
 };
 
@@ -58,7 +59,8 @@ struct moeq_download_file {
 };
 
 struct moeq_download {
-    char *folder; /* owned */
+    char *folder;                    /* owned; or the path of an archive that is mounted */
+    enum moeq_strictness strictness; /* of headers; strict unless set before the check runs */
     enum moeq_layout layout;
     struct moeq_hub_repository repository; /* of the cache; path NULL otherwise */
     char commit[MOEQ_SHA1_HEX];            /* "" where not known */

@@ -199,14 +199,15 @@ static enum moeq_status read_metadata(struct metadata_walk *w, const char *path,
 {
     struct moeq_download *d = w->download;
     struct moeq_bytes text = {0};
-    struct moeq_metadata metadata;
+    struct moeq_hf_metadata metadata;
     struct moeq_error problem = {0};
     char name[512], of[512];
     bool found;
     snprintf(name, sizeof name, HUB_FOLDER "/download/%s", path);
     snprintf(of, sizeof of, "%.*s", (int)(strlen(path) - strlen(METADATA_SUFFIX)), path);
     enum moeq_status status = read_record(d, full, name, MAX_METADATA_BYTES, &text, &found, err);
-    if (!status && found && moeq_metadata_parse((const char *)text.data, text.n_bytes, &metadata, &problem)) {
+    if (!status && found &&
+        moeq_hf_metadata_parse((const char *)text.data, text.n_bytes, &metadata, &problem)) {
         report_unusable(d, name, &problem);
     } else if (!status && found) {
         struct moeq_download_file *file = moeq_download_find(d, of);

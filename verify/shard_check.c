@@ -296,7 +296,8 @@ static enum moeq_status read_head(struct moeq_download *d, struct moeq_download_
     if (moeq_file_open(&open, full, &file->problem) == MOEQ_OK) {
         look_for_pointer(file, &open);
         if (has_header && !file->is_pointer)
-            file->has_header = moeq_safetensors_read(&file->header, &open, &file->problem) == MOEQ_OK;
+            file->has_header =
+                moeq_safetensors_read(&file->header, &open, d->strictness, &file->problem) == MOEQ_OK;
         if (file->problem.status == MOEQ_DAMAGED)
             look_for_zeros(file, &open);
     }

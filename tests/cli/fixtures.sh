@@ -217,3 +217,8 @@ set_tensor() { # FILES… TENSOR HEX
     done
     return 1
 }
+
+# An archive of any kind, see make_archive.c.
+make_archive() { # KIND OUT ITEM...
+    "${MOEQ_MAKE_ARCHIVE:?the tool, e.g. build/tests/make_archive}" "$@"
+}

@@ -27,7 +27,7 @@ static void check_records(struct moeq_records *records)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct moeq_records records = {0};
-    struct moeq_metadata metadata;
+    struct moeq_hf_metadata metadata;
     struct moeq_error err = {0};
     fuzz_require(moeq_sums_parse((const char *)data, n, n % 2 ? "model.safetensors" : NULL, &records, &err) ==
                  MOEQ_OK);
@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     fuzz_require_error(moeq_tree_parse(data, n, &records, &err), &err);
     check_records(&records);
     err = (struct moeq_error){0};
-    enum moeq_status status = moeq_metadata_parse((const char *)data, n, &metadata, &err);
+    enum moeq_status status = moeq_hf_metadata_parse((const char *)data, n, &metadata, &err);
     fuzz_require_error(status, &err);
     if (!status) {
         check_hex(metadata.commit, MOEQ_SHA1_HEX - 1);

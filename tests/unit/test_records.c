@@ -158,14 +158,14 @@ static void test_no_tree(void)
     }
 }
 
-static enum moeq_status parse_metadata(const char *text, struct moeq_metadata *out)
+static enum moeq_status parse_metadata(const char *text, struct moeq_hf_metadata *out)
 {
-    return moeq_metadata_parse(text, strlen(text), out, NULL);
+    return moeq_hf_metadata_parse(text, strlen(text), out, NULL);
 }
 
 static void test_metadata(void)
 {
-    struct moeq_metadata m;
+    struct moeq_hf_metadata m;
     CU_ASSERT_EQUAL(parse_metadata(SHA1_C "\n" SHA256_B "\n1712656091.123\n", &m), MOEQ_OK);
     CU_ASSERT_STRING_EQUAL(m.commit, SHA1_C);
     CU_ASSERT_STRING_EQUAL(m.sha256, SHA256_B);

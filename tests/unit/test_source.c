@@ -302,7 +302,7 @@ static void test_unknown_models_and_folders(void)
     strcat(folder, ".txt");
     FILE *file = fopen(folder, "w");
     fixture_need(file && fclose(file) == 0, folder);
-    refused(MOEQ_IO, "not a folder");
+    refused(MOEQ_IO, "neither a folder");
     unlink(folder);
 }
 
