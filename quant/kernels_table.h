@@ -4,6 +4,7 @@
 
 #include "kernels.h"
 
-extern const struct moeq_kernels moeq_kernels_baseline, moeq_kernels_avx2, moeq_kernels_avx512;
+extern const struct moeq_kernels moeq_kernels_baseline, moeq_kernels_avx2, moeq_kernels_avx512,
+    moeq_kernels_avx512bf16;
 
 #endif

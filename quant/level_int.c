@@ -3,7 +3,7 @@
  * The search decides codes, so its arithmetic is fixed: float32 without contraction, error sums in 16 lanes
  * (element i in lane i mod 16) that are added in the order of a binary tree. Vector code must keep this
  * order. */
-#include "level.h"
+#include "level_planes.h"
 #include "scalar.h"
 
 #include <math.h>
@@ -12,30 +12,10 @@
 #define MAX_GROUP 128
 #define MAX_BITS  8
 
-struct planes {
-    uint64_t row_bytes, n_groups, zero_row_bytes;
-    uint64_t scale_offset, zero_offset, n_bytes;
-};
-
-static bool place_planes(const struct moeq_format *format, uint64_t rows, uint64_t cols, struct planes *p)
-{
-    uint64_t bits, codes, scales, zeros;
-    if (!moeq_mul(cols, format->level->bits, &bits))
-        return false;
-    p->row_bytes = moeq_div_up(bits, 8);
-    p->n_groups = moeq_div_up(cols, format->group);
-    p->zero_row_bytes = format->asymmetric ? moeq_div_up(p->n_groups, 2) : 0;
-    if (!moeq_mul(rows, p->row_bytes, &codes) || codes > INT64_MAX ||
-        !moeq_mul(rows, p->n_groups * 2, &scales) || !moeq_mul(rows, p->zero_row_bytes, &zeros))
-        return false;
-    p->scale_offset = moeq_round_up(codes, 2);
-    return moeq_add(p->scale_offset, scales, &p->zero_offset) && moeq_add(p->zero_offset, zeros, &p->n_bytes);
-}
-
 static bool size_int(const struct moeq_format *format, uint64_t rows, uint64_t cols, uint64_t *n_bytes)
 {
-    struct planes p;
-    if (!place_planes(format, rows, cols, &p))
+    struct moeq_planes p;
+    if (!moeq_place_planes(format, rows, cols, &p))
         return false;
     *n_bytes = p.n_bytes;
     return true;
@@ -43,18 +23,10 @@ static bool size_int(const struct moeq_format *format, uint64_t rows, uint64_t c
 
 /* ---- decoding ---- */
 
-static int zero_point(const struct moeq_matrix *m, const struct planes *p, uint64_t row, uint64_t group)
-{
-    if (!m->format.asymmetric)
-        return 1 << (m->format.level->bits - 1);
-    uint8_t pair = m->data[p->zero_offset + row * p->zero_row_bytes + group / 2];
-    return group % 2 ? pair >> 4 : pair & 15;
-}
-
 static void decode_int(const struct moeq_matrix *matrix, uint64_t row, uint64_t col, uint64_t n, float *out)
 {
-    struct planes p = {0};
-    place_planes(&matrix->format, matrix->rows, matrix->cols, &p);
+    struct moeq_planes p = {0};
+    moeq_place_planes(&matrix->format, matrix->rows, matrix->cols, &p);
     const uint32_t group = matrix->format.group;
     const unsigned bits = matrix->format.level->bits;
     const uint8_t *codes = matrix->data + row * p.row_bytes + col * bits / 8;
@@ -64,7 +36,7 @@ static void decode_int(const struct moeq_matrix *matrix, uint64_t row, uint64_t 
         uint64_t end = n - begin < group ? n : begin + group;
         uint64_t g = (col + begin) / group;
         float scale = moeq_bf16_decode(scales[g]);
-        int zero = zero_point(matrix, &p, row, g);
+        int zero = moeq_zero_point(matrix, &p, row, g);
         if (bits == 8)
             for (uint64_t i = begin; i < end; i++)
                 out[i] = (float)(codes[i] - zero) * scale;
@@ -264,11 +236,11 @@ static enum moeq_status encode_int(const struct moeq_format *format, uint64_t ro
                                    uint64_t row, uint64_t n_rows, const float *w, uint8_t *packed,
                                    struct moeq_error *err)
 {
-    struct planes p = {0};
+    struct moeq_planes p = {0};
     enum moeq_status status = moeq_check_finite(w, n_rows, cols, row, err);
     if (status)
         return status;
-    place_planes(format, rows, cols, &p);
+    moeq_place_planes(format, rows, cols, &p);
     for (uint64_t r = row; r < row + n_rows; r++) {
         uint16_t *scales = (uint16_t *)(void *)(packed + p.scale_offset) + r * p.n_groups;
         uint8_t *zeros = packed + p.zero_offset + r * p.zero_row_bytes;
@@ -285,11 +257,12 @@ static enum moeq_status encode_int(const struct moeq_format *format, uint64_t ro
     return MOEQ_OK;
 }
 
-#define INT_LEVEL(text, n_bits, asym)                                                                        \
+#define INT_LEVEL(text, n_bits, asym, quick)                                                                 \
     {                                                                                                        \
         .name = text, .bits = n_bits, .dtype = MOEQ_U8, .grouped = true, .may_be_asymmetric = asym,          \
-        .lossy = true, .block_rows = 1, .size = size_int, .decode = decode_int, .encode = encode_int         \
+        .lossy = true, .block_rows = 1, .fast = quick, .size = size_int, .decode = decode_int,               \
+        .encode = encode_int                                                                                 \
     }
 
-const struct moeq_level moeq_level_int8 = INT_LEVEL("int8", 8, false);
-const struct moeq_level moeq_level_int4 = INT_LEVEL("int4", 4, true);
+const struct moeq_level moeq_level_int8 = INT_LEVEL("int8", 8, false, MOEQ_FAST_INT8);
+const struct moeq_level moeq_level_int4 = INT_LEVEL("int4", 4, true, MOEQ_FAST_INT4);

@@ -213,23 +213,32 @@ static enum moeq_status attend_chunk(struct attention *a, struct moeq_error *err
     const struct attention_work *w = &a->work;
     const uint64_t n = a->n_chunk, kv_a_width = c->kv_rank + c->qk_rope;
     enum moeq_status status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, norm_input, a, err);
-#define MULTIPLY(matrix, from, from_width, to, to_width)                                                     \
+#define INPUT(from, width)                                                                                   \
     if (!status)                                                                                             \
-    status = moeq_matmul(run->pool, &run->scratch, &(matrix), (from), (from_width), n, (to), (to_width), err)
-    MULTIPLY(a->q, w->input, c->hidden, c->q_rank ? w->latent : w->q, c->q_rank ? c->q_rank : a->q_width);
-    MULTIPLY(a->kv_a, w->input, c->hidden, w->kv_a, kv_a_width);
+    status = moeq_activations_set(&run->inputs, run->pool, run->arithmetic, (from), (width), n, (width), err)
+#define MULTIPLY(matrix, to, to_width)                                                                       \
+    if (!status)                                                                                             \
+    status = moeq_matmul(run->pool, &run->scratch, &(matrix), &run->inputs, (to), (to_width), err)
+    INPUT(w->input, c->hidden);
+    MULTIPLY(a->q, c->q_rank ? w->latent : w->q, c->q_rank ? c->q_rank : a->q_width);
+    MULTIPLY(a->kv_a, w->kv_a, kv_a_width);
     if (!status)
         status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, norm_latents, a, err);
     if (!status && a->indexer.k_norm)
         status = moeq_indexer_choose(&a->indexer, run, w->input, w->latent, n, a->selected, err);
-    if (c->q_rank)
-        MULTIPLY(a->q_b, w->latent, c->q_rank, w->q, a->q_width);
-    MULTIPLY(a->kv_b, w->c_kv, c->kv_rank, w->kv, a->kv_width);
+    if (c->q_rank) {
+        INPUT(w->latent, c->q_rank);
+        MULTIPLY(a->q_b, w->q, a->q_width);
+    }
+    INPUT(w->c_kv, c->kv_rank);
+    MULTIPLY(a->kv_b, w->kv, a->kv_width);
     if (!status)
         status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, rotate, a, err);
     if (!status)
         status = moeq_pool_for(run->pool, n / run->context * c->n_heads, 1, attend_heads, a, err);
-    MULTIPLY(a->o, w->heads, a->v_width, w->input, c->hidden);
+    INPUT(w->heads, a->v_width);
+    MULTIPLY(a->o, w->input, c->hidden);
+#undef INPUT
 #undef MULTIPLY
     if (!status)
         status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, add_output, a, err);

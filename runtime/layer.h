@@ -15,6 +15,8 @@ struct moeq_run {
     const struct moeq_config *config; /* of the source */
     struct moeq_pool *pool;
     struct moeq_scratch scratch;
+    enum moeq_arithmetic arithmetic; /* of all products but the router's, which are exact */
+    struct moeq_activations inputs;  /* of the next product */
     struct moeq_rope rope;
     float attention_scale;
     uint64_t n_tokens, context; /* n_tokens is a multiple of context: windows that do not see each other */

@@ -106,7 +106,7 @@ static void test_forward_pass(void)
     const struct moeq_tensor *t = find("tokens");
     int32_t *tokens = load("tokens");
     CU_ASSERT_TRUE_FATAL(pool && tokens && t->n_dims == 2);
-    CU_ASSERT_EQUAL_FATAL(moeq_sweep_init(&sweep, &source, pool, t->shape[0], t->shape[1], &error), MOEQ_OK);
+    CU_ASSERT_EQUAL_FATAL(moeq_sweep_init(&sweep, &source, pool, t->shape[0], t->shape[1], MOEQ_EXACT, &error), MOEQ_OK);
     struct moeq_visitor visitor = {.context = &sweep.run, .layer = compare_layer};
     CU_ASSERT_EQUAL_FATAL(moeq_sweep_run(&sweep, tokens, &visitor, &error), MOEQ_OK);
     compare_logits(&sweep);
