@@ -29,6 +29,12 @@ struct moeq_kernels {
                           uint64_t ldy, uint64_t n_rows, uint64_t n_tokens);
     void (*to_bf16)(const float *from, uint64_t n, uint16_t *to); /* to the nearest, ties to even */
 
+    /* Makes scores [n] into probabilities: exp(x - largest) / sum. Minus infinity becomes 0; n >= 1 and not
+     * all of them are. */
+    void (*softmax)(float *scores, uint64_t n);
+    /* gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i] */
+    void (*silu_product)(float *gate, const float *up, uint64_t n);
+
     /* Decodes a row as the level's own decode does, to the bit; NULL: that one is used. */
     void (*decode[MOEQ_N_FAST_DECODES])(const struct moeq_matrix *matrix, uint64_t row, uint64_t col,
                                         uint64_t n, float *out);

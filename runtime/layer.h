@@ -39,6 +39,9 @@ enum moeq_status moeq_layer_ffn(struct moeq_run *run, int layer, struct moeq_err
 /* Bytes of activations (`work`) that the layers need at most. */
 uint64_t moeq_layer_work_bytes(const struct moeq_config *config, uint64_t chunk);
 
+/* Bytes that a worker needs for one head of one window. */
+uint64_t moeq_attention_scratch_bytes(const struct moeq_config *config, uint64_t context);
+
 /* The widest MLP: dense, shared or routed. */
 uint64_t moeq_ffn_width(const struct moeq_config *config);
 

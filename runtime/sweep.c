@@ -218,8 +218,8 @@ struct moeq_sweep_memory moeq_sweep_memory(const struct moeq_source *source, uin
     }
     uint64_t widest = largest(largest(c->hidden, moeq_ffn_width(c)), (uint64_t)c->n_heads * c->v_width);
     uint64_t panel = moeq_matmul_scratch_bytes(widest);
-    uint64_t keys = context * ((uint64_t)c->qk_nope + c->qk_rope + 1) * sizeof(float);
-    m.work = moeq_layer_work_bytes(c, chunk) + n_jobs * largest(panel, keys) +
+    uint64_t one_head = moeq_attention_scratch_bytes(c, context);
+    m.work = moeq_layer_work_bytes(c, chunk) + n_jobs * largest(panel, one_head) +
              moeq_activations_bytes(chunk, widest);
     if (sparse) {
         m.routing += n * moeq_selected_row(context);

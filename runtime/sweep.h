@@ -25,9 +25,9 @@ struct moeq_sweep {
     struct moeq_matrix head;
 };
 
-/* Prepares a sweep of n_windows windows of `context` tokens each, computed in the arithmetic given, but for the
- * routers, which are exact. Source and pool are borrowed. Checks the
- * model's tensors. On failure nothing needs to be freed. */
+/* Prepares a sweep of n_windows windows of `context` tokens each, computed in the arithmetic given, but for
+ * the routers, which are exact. Source and pool are borrowed. Checks the model's tensors. On failure nothing
+ * needs to be freed. */
 enum moeq_status moeq_sweep_init(struct moeq_sweep *sweep, const struct moeq_source *source,
                                  struct moeq_pool *pool, uint64_t n_windows, uint64_t context,
                                  enum moeq_arithmetic arithmetic, struct moeq_error *err);
