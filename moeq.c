@@ -1,5 +1,6 @@
 /* The one binary: `moeq VERB …`. Each verb is a row of this table; everything else is in
  * <folder>/cmd_<verb>.c. */
+#include "cmd_bench.h"
 #include "cmd_convert.h"
 #include "cmd_eval.h"
 #include "cmd_inspect.h"
@@ -14,8 +15,13 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct moeq_verb *const verbs[] = {&moeq_verb_inspect, &moeq_verb_convert,  &moeq_verb_verify,
-                                                &moeq_verb_eval,    &moeq_verb_tokenize, NULL};
+static const struct moeq_verb *const verbs[] = {&moeq_verb_inspect,
+                                                &moeq_verb_convert,
+                                                &moeq_verb_verify,
+                                                &moeq_verb_eval,
+                                                &moeq_verb_tokenize,
+                                                &moeq_verb_bench,
+                                                NULL};
 
 static const struct moeq_verb *find_verb(const char *name)
 {

@@ -35,6 +35,13 @@ struct moeq_kernels {
     /* gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i] */
     void (*silu_product)(float *gate, const float *up, uint64_t n);
 
+    /* What the set's multiply-add instruction does at most: runs it n times from registers to registers and
+     * gives the number of arithmetic operations (two for each multiply-add). NULL where there is no such
+     * instruction. */
+    uint64_t (*peak_f32)(uint64_t n);
+    uint64_t (*peak_bf16)(uint64_t n);
+    uint64_t (*peak_int8)(uint64_t n);
+
     /* Decodes a row as the level's own decode does, to the bit; NULL: that one is used. */
     void (*decode[MOEQ_N_FAST_DECODES])(const struct moeq_matrix *matrix, uint64_t row, uint64_t col,
                                         uint64_t n, float *out);
