@@ -35,6 +35,11 @@ struct moeq_kernels {
     /* gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i] */
     void (*silu_product)(float *gate, const float *up, uint64_t n);
 
+    /* Integers for n <= 128 weights that share a scale: codes of the format's bits, packed and or-ed into
+     * zeros; the BF16 scale; the code of the value 0. The same bits in every set. */
+    void (*encode_group)(const struct moeq_format *format, const float *row, uint32_t n, uint8_t *codes,
+                         uint16_t *scale, int *zero);
+
     /* What the set's multiply-add instruction does at most: runs it n times from registers to registers and
      * gives the number of arithmetic operations (two for each multiply-add). NULL where there is no such
      * instruction. */
