@@ -23,10 +23,13 @@ struct moeq_kernels {
     void (*multiply)(const float *w, uint64_t ldw, const float *x, uint64_t n_k, float *y, uint64_t ldy,
                      uint64_t n_rows, uint64_t n_tokens);
 
-    /* The same from BF16 pairs with float32 sums: x[(k / 2 * tokens + t) * 2 + k % 2]; n_k is even. NULL
-     * where the set has no such instruction. */
-    void (*multiply_bf16)(const uint16_t *w, uint64_t ldw, const uint16_t *x, uint64_t n_k, float *y,
-                          uint64_t ldy, uint64_t n_rows, uint64_t n_tokens);
+    /* The same from BF16 pairs with float32 sums: x[(k / 2 * tokens + t) * 2 + k % 2]; n_k is even. Where
+     * `group` is not 0, the weights are codes of which so many share a scale: the sum of a group is
+     * multiplied by scales[r * n_scales + g] before it is added to the others, so that nothing of a weight is
+     * rounded. NULL where the set has no such instruction. */
+    void (*multiply_bf16)(const uint16_t *w, uint64_t ldw, const float *scales, uint64_t n_scales,
+                          uint32_t group, const uint16_t *x, uint64_t n_k, float *y, uint64_t ldy,
+                          uint64_t n_rows, uint64_t n_tokens);
     void (*to_bf16)(const float *from, uint64_t n, uint16_t *to); /* to the nearest, ties to even */
 
     /* Makes scores [n] into probabilities: exp(x - largest) / sum. Minus infinity becomes 0; n >= 1 and not
@@ -50,6 +53,11 @@ struct moeq_kernels {
     /* Decodes a row as the level's own decode does, to the bit; NULL: that one is used. */
     void (*decode[MOEQ_N_FAST_DECODES])(const struct moeq_matrix *matrix, uint64_t row, uint64_t col,
                                         uint64_t n, float *out);
+
+    /* A row's codes without their scales (value = code * scale): integers, or E4M3 values, all of them exact
+     * in BF16. NULL: the level has no scales. */
+    void (*decode_codes[MOEQ_N_FAST_DECODES])(const struct moeq_matrix *matrix, uint64_t row, uint64_t n,
+                                              float *out);
 };
 
 /* The best set that this CPU and operating system support, or the one named by MOEQ_CPU in the environment

@@ -4,6 +4,7 @@
 #define MOEQ_LEVEL_PLANES_H
 
 #include "level.h"
+#include "scalar.h"
 
 struct moeq_planes {
     uint64_t row_bytes, n_groups, zero_row_bytes;
@@ -46,6 +47,26 @@ static inline const float *moeq_fp8_scales(const struct moeq_matrix *m, uint64_t
     return (const float *)(const void *)(m->data + offset) +
            row / MOEQ_FP8_SCALE_BLOCK * moeq_div_up(m->cols, MOEQ_FP8_SCALE_BLOCK) +
            col / MOEQ_FP8_SCALE_BLOCK;
+}
+
+/* Codes of a row that share a scale, and the scales of a row, one for each; 0: the level has none. */
+static inline uint32_t moeq_scale_group(const struct moeq_format *format)
+{
+    return format->level->fast == MOEQ_FAST_FP8 ? MOEQ_FP8_SCALE_BLOCK : format->group;
+}
+
+static inline void moeq_row_scales(const struct moeq_matrix *m, uint64_t row, float *out)
+{
+    const uint64_t n = moeq_div_up(m->cols, moeq_scale_group(&m->format));
+    if (m->format.level->fast == MOEQ_FAST_FP8) {
+        memcpy(out, moeq_fp8_scales(m, row, 0), n * sizeof *out);
+        return;
+    }
+    struct moeq_planes p = {0};
+    moeq_place_planes(&m->format, m->rows, m->cols, &p);
+    const uint8_t *scales = m->data + p.scale_offset + row * n * 2;
+    for (uint64_t g = 0; g < n; g++)
+        out[g] = moeq_bf16_decode((uint16_t)(scales[2 * g] | scales[2 * g + 1] << 8));
 }
 
 #endif

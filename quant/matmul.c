@@ -1,6 +1,7 @@
 #include "matmul.h"
 
 #include "kernels.h"
+#include "level_planes.h"
 
 #include <stdlib.h>
 
@@ -132,7 +133,16 @@ struct multiplication {
     const struct moeq_activations *x;
     float *y;
     uint64_t ldy;
-    uint64_t ldw; /* elements from one decoded row to the next */
+    uint64_t ldw;      /* elements from one decoded row to the next */
+    uint32_t group;    /* codes that share a scale, where the panel holds codes; otherwise 0 */
+    uint64_t n_scales; /* of a row */
+};
+
+/* What a worker decodes into. */
+struct panel {
+    void *rows;    /* [panel rows, ldw] */
+    float *scales; /* [panel rows, n_scales] */
+    float *row;    /* room for one */
 };
 
 static uint64_t panel_rows(const struct moeq_kernels *kernels, uint64_t cols, size_t element)
@@ -142,7 +152,9 @@ static uint64_t panel_rows(const struct moeq_kernels *kernels, uint64_t cols, si
 
 uint64_t moeq_matmul_scratch_bytes(uint64_t cols)
 {
-    return 2 * MOEQ_MAX_BLOCK_ROWS * (cols * sizeof(float) + 2 * PAD_BYTES) + (cols + 1) * sizeof(float);
+    const uint64_t scales = moeq_div_up(cols, 32) * sizeof(float); /* 32: the smallest group */
+    return 2 * MOEQ_MAX_BLOCK_ROWS * (cols * sizeof(float) + 2 * PAD_BYTES + scales) +
+           (cols + 1) * sizeof(float);
 }
 
 static void decode(const struct multiplication *m, uint64_t row, float *out)
@@ -154,33 +166,38 @@ static void decode(const struct multiplication *m, uint64_t row, float *out)
         level->decode(m->w, row, 0, m->w->cols, out);
 }
 
-/* Rows [begin, end) of W into the panel; `row` is room for one row of floats. */
-static void decode_panel(const struct multiplication *m, uint64_t begin, uint64_t end, float *row,
-                         void *panel)
+static void decode_panel(const struct multiplication *m, uint64_t begin, uint64_t end,
+                         const struct panel *panel)
 {
     for (uint64_t r = begin; r < end; r++) {
         if (!m->x->bf16) {
-            decode(m, r, (float *)panel + (r - begin) * m->ldw);
+            decode(m, r, (float *)panel->rows + (r - begin) * m->ldw);
             continue;
         }
-        decode(m, r, row);
-        row[m->w->cols] = 0; /* the second half of the last pair, where there is one */
-        m->kernels->to_bf16(row, m->x->n_k, (uint16_t *)panel + (r - begin) * m->ldw);
+        if (m->group) {
+            m->kernels->decode_codes[m->w->format.level->fast](m->w, r, m->w->cols, panel->row);
+            moeq_row_scales(m->w, r, panel->scales + (r - begin) * m->n_scales);
+        } else {
+            decode(m, r, panel->row);
+        }
+        panel->row[m->w->cols] = 0; /* the second half of the last pair, where there is one */
+        m->kernels->to_bf16(panel->row, m->x->n_k, (uint16_t *)panel->rows + (r - begin) * m->ldw);
     }
 }
 
-static void multiply_block(const struct multiplication *m, const void *panel, uint64_t first, uint64_t n_rows,
-                           uint64_t block, float *y)
+static void multiply_block(const struct multiplication *m, const struct panel *panel, uint64_t first,
+                           uint64_t n_rows, uint64_t block, float *y)
 {
     const uint64_t n_lanes = m->kernels->tokens, at = block * m->x->n_k * n_lanes;
     const uint64_t left = m->x->n_tokens - block * n_lanes, n = left < n_lanes ? left : n_lanes;
     float *to = y + block * n_lanes * m->ldy;
     if (m->x->bf16)
-        m->kernels->multiply_bf16((const uint16_t *)panel + first * m->ldw, m->ldw,
+        m->kernels->multiply_bf16((const uint16_t *)panel->rows + first * m->ldw, m->ldw,
+                                  panel->scales + first * m->n_scales, m->n_scales, m->group,
                                   (const uint16_t *)(const void *)m->x->bytes.data + at, m->x->n_k, to,
                                   m->ldy, n_rows, n);
     else
-        m->kernels->multiply((const float *)panel + first * m->ldw, m->ldw,
+        m->kernels->multiply((const float *)panel->rows + first * m->ldw, m->ldw,
                              (const float *)(const void *)m->x->bytes.data + at, m->x->n_k, to, m->ldy,
                              n_rows, n);
 }
@@ -194,12 +211,13 @@ static enum moeq_status multiply_rows(void *context, unsigned worker, uint64_t b
     enum moeq_status status = moeq_bytes_resize(bytes, (size_t)moeq_matmul_scratch_bytes(m->w->cols), err);
     if (status)
         return status;
-    void *panel = bytes->data;
-    float *row = (float *)(void *)(bytes->data + bytes->n_bytes) - (m->w->cols + 1);
-    decode_panel(m, begin, end, row, panel);
+    struct panel panel = {.rows = bytes->data};
+    panel.row = (float *)(void *)(bytes->data + bytes->n_bytes) - (m->w->cols + 1);
+    panel.scales = panel.row - 2 * MOEQ_MAX_BLOCK_ROWS * moeq_div_up(m->w->cols, 32);
+    decode_panel(m, begin, end, &panel);
     for (uint64_t b = 0; b < n_blocks; b++)
         for (uint64_t r = begin; r < end; r += rows)
-            multiply_block(m, panel, r - begin, end - r < rows ? end - r : rows, b, m->y + r);
+            multiply_block(m, &panel, r - begin, end - r < rows ? end - r : rows, b, m->y + r);
     return MOEQ_OK;
 }
 
@@ -208,7 +226,17 @@ enum moeq_status moeq_matmul(struct moeq_pool *pool, struct moeq_scratch *scratc
                              uint64_t ldy, struct moeq_error *err)
 {
     const size_t element = x->bf16 ? sizeof(uint16_t) : sizeof(float);
-    struct multiplication m = {moeq_kernels(), scratch, w, x, y, ldy, x->n_k + PAD_BYTES / element};
+    struct multiplication m = {.kernels = moeq_kernels(),
+                               .scratch = scratch,
+                               .w = w,
+                               .x = x,
+                               .y = y,
+                               .ldy = ldy,
+                               .ldw = x->n_k + PAD_BYTES / element};
+    if (x->bf16 && m.kernels->decode_codes[w->format.level->fast]) {
+        m.group = moeq_scale_group(&w->format);
+        m.n_scales = moeq_div_up(w->cols, m.group);
+    }
     if (!w->format.level->decode)
         return moeq_fail(err, MOEQ_UNSUPPORTED, "a matrix of dtype %s cannot be computed with",
                          moeq_dtype_name(w->format.dtype));
