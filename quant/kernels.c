@@ -19,13 +19,19 @@ static bool runs_always(void)
 #if HAS_X86_SETS
 static bool runs_avx2(void)
 {
-    return __builtin_cpu_supports("avx2");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
 static bool runs_avx512(void)
 {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("fma");
+}
+
+static bool runs_avx512bf16(void)
+{
+    return runs_avx512() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
 }
 #endif
 
@@ -36,6 +42,7 @@ static const struct {
     bool (*runs)(void);
 } sets[] = {
 #if HAS_X86_SETS
+    {"avx512bf16", &moeq_kernels_avx512bf16, runs_avx512bf16},
     {"avx512", &moeq_kernels_avx512, runs_avx512},
     {"avx2", &moeq_kernels_avx2, runs_avx2},
 #endif

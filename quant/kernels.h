@@ -1,22 +1,67 @@
-/* The inner loops, compiled once for each instruction set and chosen once at start. */
+/* The inner loops, compiled once for each instruction set and chosen once at start.
+ *
+ * A product y = x * W^T is cut into blocks: a few rows of W, decoded, stay in the cache as they are
+ * (row-major), and a block of tokens is laid out so that a vector holds one input feature of several tokens.
+ * One weight is then broadcast and multiplied by all tokens of the block; the sums stay in registers while
+ * the whole row runs through. Every sum is taken in the order of the input features, so a result does not
+ * depend on how many tokens or threads there are. */
 #ifndef MOEQ_KERNELS_H
 #define MOEQ_KERNELS_H
 
-#include "status.h"
+#include "level.h"
 
-#define MOEQ_TILE_ROWS 32 /* output features of one tile */
+#define MOEQ_MAX_BLOCK_TOKENS 32
+#define MOEQ_MAX_BLOCK_ROWS   12
 
 struct moeq_kernels {
-    const char *name; /* "baseline", "avx2", "avx512" */
-    /* y[t][r] = sum over k of tile[k][r] * x[t][k], for t < n_tokens, r < n_rows <= MOEQ_TILE_ROWS. tile is
-     * [n_k, MOEQ_TILE_ROWS]; x and y have ldx and ldy floats a row. Each sum runs over k in ascending order
-     * in float32 without contraction, so every instruction set gives the same bits. */
-    void (*multiply_tile)(const float *tile, uint64_t n_k, const float *x, uint64_t ldx, uint64_t n_tokens,
-                          float *y, uint64_t ldy, uint64_t n_rows);
+    const char *name; /* "baseline", "avx2", "avx512", "avx512bf16" */
+    uint32_t rows;    /* of W that are multiplied at once */
+    uint32_t tokens;  /* of a full block */
+
+    /* y[t * ldy + r] = sum over k of w[r * ldw + k] * x[k * tokens + t], for r < n_rows <= rows, t < n_tokens
+     * <= tokens. All `rows` rows of w can be read. float32; fused where the set has fused instructions. */
+    void (*multiply)(const float *w, uint64_t ldw, const float *x, uint64_t n_k, float *y, uint64_t ldy,
+                     uint64_t n_rows, uint64_t n_tokens);
+
+    /* The same from BF16 pairs with float32 sums: x[(k / 2 * tokens + t) * 2 + k % 2]; n_k is even. Where
+     * `group` is not 0, the weights are codes of which so many share a scale: the sum of a group is
+     * multiplied by scales[r * n_scales + g] before it is added to the others, so that nothing of a weight is
+     * rounded. NULL where the set has no such instruction. */
+    void (*multiply_bf16)(const uint16_t *w, uint64_t ldw, const float *scales, uint64_t n_scales,
+                          uint32_t group, const uint16_t *x, uint64_t n_k, float *y, uint64_t ldy,
+                          uint64_t n_rows, uint64_t n_tokens);
+    void (*to_bf16)(const float *from, uint64_t n, uint16_t *to); /* to the nearest, ties to even */
+
+    /* Makes scores [n] into probabilities: exp(x - largest) / sum. Minus infinity becomes 0; n >= 1 and not
+     * all of them are. */
+    void (*softmax)(float *scores, uint64_t n);
+    /* gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i] */
+    void (*silu_product)(float *gate, const float *up, uint64_t n);
+
+    /* Integers for n <= 128 weights that share a scale: codes of the format's bits, packed and or-ed into
+     * zeros; the BF16 scale; the code of the value 0. The same bits in every set. */
+    void (*encode_group)(const struct moeq_format *format, const float *row, uint32_t n, uint8_t *codes,
+                         uint16_t *scale, int *zero);
+
+    /* What the set's multiply-add instruction does at most: runs it n times from registers to registers and
+     * gives the number of arithmetic operations (two for each multiply-add). NULL where there is no such
+     * instruction. */
+    uint64_t (*peak_f32)(uint64_t n);
+    uint64_t (*peak_bf16)(uint64_t n);
+    uint64_t (*peak_int8)(uint64_t n);
+
+    /* Decodes a row as the level's own decode does, to the bit; NULL: that one is used. */
+    void (*decode[MOEQ_N_FAST_DECODES])(const struct moeq_matrix *matrix, uint64_t row, uint64_t col,
+                                        uint64_t n, float *out);
+
+    /* A row's codes without their scales (value = code * scale): integers, or E4M3 values, all of them exact
+     * in BF16. NULL: the level has no scales. */
+    void (*decode_codes[MOEQ_N_FAST_DECODES])(const struct moeq_matrix *matrix, uint64_t row, uint64_t n,
+                                              float *out);
 };
 
 /* The best set that this CPU and operating system support, or the one named by MOEQ_CPU in the environment
- * (scalar, avx2, avx512) where it is supported. Constant after the first call. */
+ * (scalar, avx2, avx512, avx512bf16) where it is supported. Constant after the first call. */
 const struct moeq_kernels *moeq_kernels(void);
 
 /* All sets that this machine can run, for tests: NULL past the last. */

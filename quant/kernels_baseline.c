@@ -1,4 +1,7 @@
-#define KERNELS_NAME  "baseline"
-#define KERNELS_TABLE moeq_kernels_baseline
+#define KERNELS_NAME         "baseline"
+#define KERNELS_TABLE        moeq_kernels_baseline
+#define KERNELS_LANES        4
+#define KERNELS_ROWS         6
+#define KERNELS_ENCODE_GROUP moeq_encode_group_baseline
 #include "kernels_table.h"
 #include "kernels.inc"

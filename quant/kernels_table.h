@@ -4,6 +4,13 @@
 
 #include "kernels.h"
 
-extern const struct moeq_kernels moeq_kernels_baseline, moeq_kernels_avx2, moeq_kernels_avx512;
+extern const struct moeq_kernels moeq_kernels_baseline, moeq_kernels_avx2, moeq_kernels_avx512,
+    moeq_kernels_avx512bf16;
+
+typedef void moeq_encode_group_function(const struct moeq_format *format, const float *row, uint32_t n,
+                                        uint8_t *codes, uint16_t *scale, int *zero);
+
+extern moeq_encode_group_function moeq_encode_group_baseline, moeq_encode_group_avx2,
+    moeq_encode_group_avx512;
 
 #endif

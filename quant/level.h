@@ -47,6 +47,16 @@ struct moeq_matrix {
     uint64_t n_bytes;
 };
 
+/* Which vector code decodes a level, if any; see kernels.h. */
+enum moeq_fast_decode {
+    MOEQ_FAST_NONE,
+    MOEQ_FAST_INT4,
+    MOEQ_FAST_INT8,
+    MOEQ_FAST_FP8,
+    MOEQ_FAST_BF16,
+    MOEQ_N_FAST_DECODES
+};
+
 struct moeq_level {
     const char *name;
     unsigned bits; /* of one code */
@@ -54,7 +64,8 @@ struct moeq_level {
     bool grouped, may_be_asymmetric;
     bool lossy;          /* encoding may change values of a source of higher precision */
     unsigned block_rows; /* rows that share scales and are encoded together */
-    bool rows_only;      /* the packed bytes are those of the rows one after the other, and nothing else */
+    enum moeq_fast_decode fast;
+    bool rows_only; /* the packed bytes are those of the rows one after the other, and nothing else */
     /* Bytes of all planes without the final padding; false on overflow. */
     bool (*size)(const struct moeq_format *format, uint64_t rows, uint64_t cols, uint64_t *n_bytes);
     /* Decodes elements [col, col + n) of a row; col is a multiple of 128. NULL: cannot be decoded. */

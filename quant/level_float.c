@@ -82,6 +82,7 @@ const struct moeq_level moeq_level_bf16 = {.name = "bf16",
                                            .lossy = true,
                                            .block_rows = 1,
                                            .rows_only = true,
+                                           .fast = MOEQ_FAST_BF16,
                                            .size = size_float,
                                            .decode = decode_bf16,
                                            .encode = encode_bf16};

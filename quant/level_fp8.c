@@ -1,10 +1,10 @@
 /* Level fp8: E4M3 codes with one float32 scale for each block of 128 x 128, as in DeepSeek's FP8 releases. */
-#include "level.h"
+#include "level_planes.h"
 #include "scalar.h"
 
 #include <math.h>
 
-#define BLOCK 128u
+#define BLOCK MOEQ_FP8_SCALE_BLOCK
 
 static bool scale_offset(uint64_t rows, uint64_t cols, uint64_t *offset)
 {
@@ -40,10 +40,7 @@ static const float e4m3_values[256] = {ROW128(+), ROW128(-)};
 
 static void decode_fp8(const struct moeq_matrix *matrix, uint64_t row, uint64_t col, uint64_t n, float *out)
 {
-    uint64_t offset = 0;
-    scale_offset(matrix->rows, matrix->cols, &offset);
-    const float *scales = (const float *)(const void *)(matrix->data + offset);
-    scales += row / BLOCK * moeq_div_up(matrix->cols, BLOCK) + col / BLOCK;
+    const float *scales = moeq_fp8_scales(matrix, row, col);
     const uint8_t *codes = matrix->data + row * matrix->cols + col;
     for (uint64_t begin = 0; begin < n; begin += BLOCK) {
         uint64_t end = n - begin < BLOCK ? n : begin + BLOCK;
@@ -94,6 +91,7 @@ const struct moeq_level moeq_level_fp8 = {.name = "fp8",
                                           .dtype = MOEQ_U8,
                                           .lossy = true,
                                           .block_rows = BLOCK,
+                                          .fast = MOEQ_FAST_FP8,
                                           .size = size_fp8,
                                           .decode = decode_fp8,
                                           .encode = encode_fp8};

@@ -2,6 +2,7 @@
  * values are restored from the latent vector for every token, and each window is ordinary causal attention.
  */
 #include "indexer.h"
+#include "kernels.h"
 #include "model.h"
 
 #include <math.h>
@@ -129,53 +130,133 @@ static enum moeq_status rotate(void *context, unsigned worker, uint64_t begin, u
     return MOEQ_OK;
 }
 
-/* Scores of one query against keys 0 … n-1, made into probabilities. keys is [qk width, context]; `selected`
- * says which of them count, NULL: all. */
-static void score_query(const float *q, const float *keys, uint64_t width, uint64_t context, uint64_t n,
-                        float scale, const uint8_t *selected, float *p)
+/* ---- one head of one window ----
+ *
+ * Keys and values are laid out as the kernels want tokens: scores are queries times keys, the output is
+ * probabilities times values. A few queries go through together; they see the keys up to the last of them,
+ * and what lies ahead of a query, or is not selected, counts as minus infinity. */
+
+struct head {
+    const struct attention *a;
+    uint64_t window, head;
+    float *keys;   /* [blocks of keys, qk width, lanes] */
+    float *values; /* [blocks of v_width, context, lanes] */
+    float *scores; /* [rows, context]: probabilities in the end */
+    float *block;  /* [lanes, rows]: what a kernel gives */
+};
+
+static uint64_t qk_width(const struct moeq_config *c)
 {
-    memset(p, 0, n * sizeof *p);
-    for (uint64_t i = 0; i < width; i++) {
-        const float *k = keys + i * context;
-        for (uint64_t s = 0; s < n; s++)
-            p[s] += q[i] * k[s];
-    }
-    float largest = -INFINITY, sum = 0;
-    for (uint64_t s = 0; s < n; s++) {
-        p[s] = selected && !moeq_is_selected(selected, s) ? -INFINITY : p[s] * scale;
-        largest = p[s] > largest ? p[s] : largest;
-    }
-    for (uint64_t s = 0; s < n; s++)
-        sum += p[s] = expf(p[s] - largest);
-    for (uint64_t s = 0; s < n; s++)
-        p[s] /= sum;
+    return (uint64_t)c->qk_nope + c->qk_rope;
 }
 
-/* One head of one window. scratch holds the transposed keys [qk width, context] and the probabilities
- * [context]. */
-static void attend(const struct attention *a, uint64_t window, uint64_t head, float *scratch)
+/* Floats that a worker needs. */
+static uint64_t head_floats(const struct moeq_config *c, uint64_t context)
 {
+    const uint64_t lanes = MOEQ_MAX_BLOCK_TOKENS, rows = MOEQ_MAX_BLOCK_ROWS;
+    return moeq_round_up(context, lanes) * qk_width(c) + moeq_round_up(c->v_width, lanes) * context +
+           rows * context + lanes * rows;
+}
+
+static void place_head(struct head *h, float *base)
+{
+    const struct moeq_config *c = h->a->run->config;
+    const uint64_t context = h->a->run->context, lanes = MOEQ_MAX_BLOCK_TOKENS;
+    h->keys = base;
+    h->values = h->keys + moeq_round_up(context, lanes) * qk_width(c);
+    h->scores = h->values + moeq_round_up(c->v_width, lanes) * context;
+    h->block = h->scores + MOEQ_MAX_BLOCK_ROWS * context;
+}
+
+/* Element i of key s. */
+static float key_element(const struct head *h, uint64_t s, uint64_t i)
+{
+    const struct attention *a = h->a;
     const struct moeq_config *c = a->run->config;
-    const uint64_t n = a->run->context, width = c->qk_nope + c->qk_rope, kv_head = c->qk_nope + c->v_width;
-    const float *kv = a->work.kv + window * n * a->kv_width + head * kv_head;
-    const float *k_rope = a->work.kv_a + window * n * (c->kv_rank + c->qk_rope) + c->kv_rank;
-    float *keys = scratch, *p = scratch + width * n;
-    for (uint64_t s = 0; s < n; s++) {
-        for (uint64_t i = 0; i < c->qk_nope; i++)
-            keys[i * n + s] = kv[s * a->kv_width + i];
-        for (uint64_t i = 0; i < c->qk_rope; i++)
-            keys[(c->qk_nope + i) * n + s] = k_rope[s * (c->kv_rank + c->qk_rope) + i];
+    const uint64_t token = h->window * a->run->context + s;
+    if (i < c->qk_nope)
+        return a->work.kv[token * a->kv_width + h->head * (c->qk_nope + c->v_width) + i];
+    return a->work.kv_a[token * (c->kv_rank + c->qk_rope) + c->kv_rank + i - c->qk_nope];
+}
+
+static void lay_out_keys(const struct head *h, uint64_t lanes)
+{
+    const uint64_t context = h->a->run->context, width = qk_width(h->a->run->config);
+    for (uint64_t first = 0; first < context; first += lanes)
+        for (uint64_t lane = 0; lane < lanes; lane++)
+            for (uint64_t i = 0; i < width; i++)
+                h->keys[first * width + i * lanes + lane] =
+                    first + lane < context ? key_element(h, first + lane, i) : 0;
+}
+
+static void lay_out_values(const struct head *h, uint64_t lanes)
+{
+    const struct attention *a = h->a;
+    const struct moeq_config *c = a->run->config;
+    const uint64_t context = a->run->context, kv_head = (uint64_t)c->qk_nope + c->v_width;
+    for (uint64_t first = 0; first < c->v_width; first += lanes)
+        for (uint64_t s = 0; s < context; s++) {
+            const float *v =
+                a->work.kv + (h->window * context + s) * a->kv_width + h->head * kv_head + c->qk_nope;
+            for (uint64_t lane = 0; lane < lanes; lane++)
+                h->values[first * context + s * lanes + lane] =
+                    first + lane < c->v_width ? v[first + lane] : 0;
+        }
+}
+
+/* Scores of queries [first, first + n) against keys 0 … n_keys - 1, masked, as probabilities. */
+static void score_queries(const struct head *h, uint64_t first, uint64_t n, uint64_t n_keys)
+{
+    const struct attention *a = h->a;
+    const struct moeq_config *c = a->run->config;
+    const struct moeq_kernels *k = moeq_kernels();
+    const uint64_t context = a->run->context, width = qk_width(c), token = h->window * context + first;
+    const float *q = a->work.q + token * a->q_width + h->head * width;
+    for (uint64_t s = 0; s < n_keys; s += k->tokens) {
+        const uint64_t n_here = n_keys - s < k->tokens ? n_keys - s : k->tokens;
+        k->multiply(q, a->q_width, h->keys + s * width, width, h->block, n, n, n_here);
+        for (uint64_t r = 0; r < n; r++)
+            for (uint64_t i = 0; i < n_here; i++)
+                h->scores[r * context + s + i] = h->block[i * n + r] * a->run->attention_scale;
     }
-    for (uint64_t t = 0; t < n; t++) {
-        const float *q = a->work.q + (window * n + t) * a->q_width + head * width;
-        float *out = a->work.heads + (window * n + t) * a->v_width + head * c->v_width;
-        const uint8_t *selected =
-            a->selected && t >= c->index_top_k ? a->selected + (window * n + t) * moeq_selected_row(n) : NULL;
-        score_query(q, keys, width, n, t + 1, a->run->attention_scale, selected, p);
-        memset(out, 0, c->v_width * sizeof *out);
-        for (uint64_t s = 0; s <= t; s++)
-            for (uint64_t i = 0; i < c->v_width; i++)
-                out[i] += p[s] * kv[s * a->kv_width + c->qk_nope + i];
+    for (uint64_t r = 0; r < n; r++) {
+        float *scores = h->scores + r * context;
+        const uint64_t query = first + r;
+        const uint8_t *selected = a->selected && query >= c->index_top_k
+                                      ? a->selected + (token + r) * moeq_selected_row(context)
+                                      : NULL;
+        for (uint64_t s = 0; selected && s <= query; s++)
+            scores[s] = moeq_is_selected(selected, s) ? scores[s] : -INFINITY;
+        k->softmax(scores, query + 1);
+        memset(scores + query + 1, 0, (n_keys - query - 1) * sizeof *scores);
+    }
+}
+
+static void mix_values(const struct head *h, uint64_t first, uint64_t n, uint64_t n_keys)
+{
+    const struct attention *a = h->a;
+    const struct moeq_config *c = a->run->config;
+    const struct moeq_kernels *k = moeq_kernels();
+    const uint64_t context = a->run->context;
+    float *out = a->work.heads + (h->window * context + first) * a->v_width + h->head * c->v_width;
+    for (uint64_t v = 0; v < c->v_width; v += k->tokens) {
+        const uint64_t n_here = c->v_width - v < k->tokens ? c->v_width - v : k->tokens;
+        k->multiply(h->scores, context, h->values + v * context, n_keys, h->block, n, n, n_here);
+        for (uint64_t r = 0; r < n; r++)
+            for (uint64_t i = 0; i < n_here; i++)
+                out[r * a->v_width + v + i] = h->block[i * n + r];
+    }
+}
+
+static void attend(const struct head *h)
+{
+    const uint64_t context = h->a->run->context, rows = moeq_kernels()->rows, lanes = moeq_kernels()->tokens;
+    lay_out_keys(h, lanes);
+    lay_out_values(h, lanes);
+    for (uint64_t first = 0; first < context; first += rows) {
+        const uint64_t n = context - first < rows ? context - first : rows;
+        score_queries(h, first, n, first + n);
+        mix_values(h, first, n, first + n);
     }
 }
 
@@ -185,11 +266,19 @@ static enum moeq_status attend_heads(void *context, unsigned worker, uint64_t be
     const struct attention *a = context;
     const struct moeq_config *c = a->run->config;
     struct moeq_bytes *bytes = &a->run->scratch.workers[worker];
-    enum moeq_status status = moeq_bytes_resize(
-        bytes, (size_t)(a->run->context * (c->qk_nope + c->qk_rope + 1) * sizeof(float)), err);
-    for (uint64_t i = begin; !status && i < end; i++)
-        attend(a, i / c->n_heads, i % c->n_heads, (float *)(void *)bytes->data);
+    enum moeq_status status =
+        moeq_bytes_resize(bytes, (size_t)(head_floats(c, a->run->context) * sizeof(float)), err);
+    for (uint64_t i = begin; !status && i < end; i++) {
+        struct head head = {.a = a, .window = i / c->n_heads, .head = i % c->n_heads};
+        place_head(&head, (float *)(void *)bytes->data);
+        attend(&head);
+    }
     return status;
+}
+
+uint64_t moeq_attention_scratch_bytes(const struct moeq_config *config, uint64_t context)
+{
+    return head_floats(config, context) * sizeof(float);
 }
 
 static enum moeq_status add_output(void *context, unsigned worker, uint64_t begin, uint64_t end,
@@ -213,23 +302,32 @@ static enum moeq_status attend_chunk(struct attention *a, struct moeq_error *err
     const struct attention_work *w = &a->work;
     const uint64_t n = a->n_chunk, kv_a_width = c->kv_rank + c->qk_rope;
     enum moeq_status status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, norm_input, a, err);
-#define MULTIPLY(matrix, from, from_width, to, to_width)                                                     \
+#define INPUT(from, width)                                                                                   \
     if (!status)                                                                                             \
-    status = moeq_matmul(run->pool, &run->scratch, &(matrix), (from), (from_width), n, (to), (to_width), err)
-    MULTIPLY(a->q, w->input, c->hidden, c->q_rank ? w->latent : w->q, c->q_rank ? c->q_rank : a->q_width);
-    MULTIPLY(a->kv_a, w->input, c->hidden, w->kv_a, kv_a_width);
+    status = moeq_activations_set(&run->inputs, run->pool, run->arithmetic, (from), (width), n, (width), err)
+#define MULTIPLY(matrix, to, to_width)                                                                       \
+    if (!status)                                                                                             \
+    status = moeq_matmul(run->pool, &run->scratch, &(matrix), &run->inputs, (to), (to_width), err)
+    INPUT(w->input, c->hidden);
+    MULTIPLY(a->q, c->q_rank ? w->latent : w->q, c->q_rank ? c->q_rank : a->q_width);
+    MULTIPLY(a->kv_a, w->kv_a, kv_a_width);
     if (!status)
         status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, norm_latents, a, err);
     if (!status && a->indexer.k_norm)
         status = moeq_indexer_choose(&a->indexer, run, w->input, w->latent, n, a->selected, err);
-    if (c->q_rank)
-        MULTIPLY(a->q_b, w->latent, c->q_rank, w->q, a->q_width);
-    MULTIPLY(a->kv_b, w->c_kv, c->kv_rank, w->kv, a->kv_width);
+    if (c->q_rank) {
+        INPUT(w->latent, c->q_rank);
+        MULTIPLY(a->q_b, w->q, a->q_width);
+    }
+    INPUT(w->c_kv, c->kv_rank);
+    MULTIPLY(a->kv_b, w->kv, a->kv_width);
     if (!status)
         status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, rotate, a, err);
     if (!status)
         status = moeq_pool_for(run->pool, n / run->context * c->n_heads, 1, attend_heads, a, err);
-    MULTIPLY(a->o, w->heads, a->v_width, w->input, c->hidden);
+    INPUT(w->heads, a->v_width);
+    MULTIPLY(a->o, w->input, c->hidden);
+#undef INPUT
 #undef MULTIPLY
     if (!status)
         status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, add_output, a, err);

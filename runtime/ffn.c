@@ -1,4 +1,5 @@
 /* The feed-forward half of a layer: dense, or router, shared experts and routed experts. */
+#include "kernels.h"
 #include "layer.h"
 #include "model.h"
 #include "router.h"
@@ -42,8 +43,8 @@ static enum moeq_status activate(void *context, unsigned worker, uint64_t begin,
     const struct ffn *f = context;
     (void)worker;
     (void)err;
-    for (uint64_t i = begin * f->width; i < end * f->width; i++)
-        f->g[i] = f->g[i] / (1 + expf(-f->g[i])) * f->u[i];
+    const uint64_t first = begin * f->width;
+    moeq_kernels()->silu_product(f->g + first, f->u + first, end * f->width - first);
     return MOEQ_OK;
 }
 
@@ -52,13 +53,18 @@ static enum moeq_status run_mlp(struct ffn *f, const float *x, struct moeq_error
 {
     struct moeq_run *run = f->run;
     const uint64_t n = f->n_chunk, hidden = run->config->hidden, width = f->width;
-    enum moeq_status status = moeq_matmul(run->pool, &run->scratch, &f->gate, x, hidden, n, f->g, width, err);
+    enum moeq_status status =
+        moeq_activations_set(&run->inputs, run->pool, run->arithmetic, x, hidden, n, hidden, err);
     if (!status)
-        status = moeq_matmul(run->pool, &run->scratch, &f->up, x, hidden, n, f->u, width, err);
+        status = moeq_matmul(run->pool, &run->scratch, &f->gate, &run->inputs, f->g, width, err);
+    if (!status)
+        status = moeq_matmul(run->pool, &run->scratch, &f->up, &run->inputs, f->u, width, err);
     if (!status)
         status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, activate, f, err);
     if (!status)
-        status = moeq_matmul(run->pool, &run->scratch, &f->down, f->g, width, n, f->y, hidden, err);
+        status = moeq_activations_set(&run->inputs, run->pool, run->arithmetic, f->g, width, n, width, err);
+    if (!status)
+        status = moeq_matmul(run->pool, &run->scratch, &f->down, &run->inputs, f->y, hidden, err);
     return status;
 }
 
@@ -144,8 +150,11 @@ static enum moeq_status route(struct ffn *f, int layer, struct moeq_error *err)
     for (f->first = 0; !status && f->first < run->n_tokens; f->first += run->chunk) {
         uint64_t left = run->n_tokens - f->first;
         f->n_chunk = left < run->chunk ? left : run->chunk;
-        status = moeq_matmul(run->pool, &run->scratch, &router, run->normed + f->first * c->hidden, c->hidden,
-                             f->n_chunk, f->logits, c->n_experts, err);
+        status = moeq_activations_set(&run->inputs, run->pool, MOEQ_EXACT, run->normed + f->first * c->hidden,
+                                      c->hidden, f->n_chunk, c->hidden, err);
+        if (!status)
+            status =
+                moeq_matmul(run->pool, &run->scratch, &router, &run->inputs, f->logits, c->n_experts, err);
         if (!status)
             status = moeq_pool_for(run->pool, f->n_chunk, TOKEN_GRAIN, route_tokens, f, err);
     }

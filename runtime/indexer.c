@@ -50,20 +50,15 @@ struct choosing {
     float *q;       /* [n, heads * width] */
     float *k;       /* [n, width] */
     float *weights; /* [n, heads] */
-    float *tiles;   /* [windows, blocks, width, MOEQ_TILE_ROWS]: the keys, transposed in blocks */
-    uint64_t n_blocks;
+    float *tiles;   /* [windows, blocks, width, lanes]: the keys, laid out as the kernels want tokens */
+    uint64_t n_blocks, n_lanes;
     uint8_t *selected;
 };
-
-static uint64_t count_blocks(uint64_t context)
-{
-    return moeq_div_up(context, MOEQ_TILE_ROWS);
-}
 
 uint64_t moeq_indexer_work_bytes(const struct moeq_config *config, uint64_t chunk, uint64_t context)
 {
     const uint64_t heads = config->index_heads, width = config->index_width;
-    const uint64_t tiles = chunk / context * count_blocks(context) * MOEQ_TILE_ROWS * width;
+    const uint64_t tiles = chunk / context * moeq_round_up(context, MOEQ_MAX_BLOCK_TOKENS) * width;
     return (chunk * (heads * width + width + heads) + tiles) * sizeof(float);
 }
 
@@ -120,7 +115,7 @@ static enum moeq_status finish_vectors(void *context, unsigned worker, uint64_t 
 
 static float *tile_at(const struct choosing *c, uint64_t window, uint64_t block)
 {
-    return c->tiles + (window * c->n_blocks + block) * MOEQ_TILE_ROWS * c->run->config->index_width;
+    return c->tiles + (window * c->n_blocks + block) * c->n_lanes * c->run->config->index_width;
 }
 
 static enum moeq_status make_tiles(void *context, unsigned worker, uint64_t begin, uint64_t end,
@@ -131,11 +126,11 @@ static enum moeq_status make_tiles(void *context, unsigned worker, uint64_t begi
     (void)worker;
     (void)err;
     for (uint64_t i = begin; i < end; i++) {
-        const uint64_t window = i / c->n_blocks, first = i % c->n_blocks * MOEQ_TILE_ROWS;
+        const uint64_t window = i / c->n_blocks, first = i % c->n_blocks * c->n_lanes;
         float *tile = tile_at(c, window, i % c->n_blocks);
         for (uint64_t d = 0; d < width; d++)
-            for (uint64_t r = 0; r < MOEQ_TILE_ROWS; r++)
-                tile[d * MOEQ_TILE_ROWS + r] = first + r < n ? c->k[(window * n + first + r) * width + d] : 0;
+            for (uint64_t r = 0; r < c->n_lanes; r++)
+                tile[d * c->n_lanes + r] = first + r < n ? c->k[(window * n + first + r) * width + d] : 0;
     }
     return MOEQ_OK;
 }
@@ -183,25 +178,25 @@ static void mark_largest(const uint32_t *keys, uint64_t n_keys, uint64_t n, uint
     }
 }
 
-/* Scores of one query against keys 0 … n_keys-1, as order keys. dots is scratch [heads, MOEQ_TILE_ROWS]. */
+/* Scores of one query against keys 0 … n_keys-1, as order keys. dots is scratch [lanes, heads]. */
 static void score_query(const struct choosing *c, uint64_t token, uint64_t n_keys, float *dots,
                         uint32_t *keys)
 {
     const struct moeq_config *config = c->run->config;
+    const struct moeq_kernels *kernels = moeq_kernels();
     const uint64_t heads = config->index_heads, width = config->index_width;
-    const float *weights = c->weights + token * heads;
-    for (uint64_t block = 0; block * MOEQ_TILE_ROWS < n_keys; block++) {
-        float scores[MOEQ_TILE_ROWS] = {0};
-        const uint64_t first = block * MOEQ_TILE_ROWS;
-        moeq_kernels()->multiply_tile(tile_at(c, token / c->run->context, block), width,
-                                      c->q + token * heads * width, width, heads, dots, MOEQ_TILE_ROWS,
-                                      MOEQ_TILE_ROWS);
-        for (uint64_t h = 0; h < heads; h++)
-            for (uint64_t r = 0; r < MOEQ_TILE_ROWS; r++)
-                scores[r] +=
-                    weights[h] * (dots[h * MOEQ_TILE_ROWS + r] > 0 ? dots[h * MOEQ_TILE_ROWS + r] : 0);
-        for (uint64_t r = 0; r < MOEQ_TILE_ROWS && first + r < n_keys; r++)
-            keys[first + r] = order_key(scores[r]);
+    const float *weights = c->weights + token * heads, *q = c->q + token * heads * width;
+    for (uint64_t first = 0; first < n_keys; first += c->n_lanes) {
+        const float *tile = tile_at(c, token / c->run->context, first / c->n_lanes);
+        for (uint64_t h = 0; h < heads; h += kernels->rows)
+            kernels->multiply(q + h * width, width, tile, width, dots + h, heads,
+                              heads - h < kernels->rows ? heads - h : kernels->rows, c->n_lanes);
+        for (uint64_t r = 0; r < c->n_lanes && first + r < n_keys; r++) {
+            float score = 0;
+            for (uint64_t h = 0; h < heads; h++)
+                score += weights[h] * (dots[r * heads + h] > 0 ? dots[r * heads + h] : 0);
+            keys[first + r] = order_key(score);
+        }
     }
 }
 
@@ -210,7 +205,7 @@ static enum moeq_status choose_keys(void *context, unsigned worker, uint64_t beg
 {
     const struct choosing *c = context;
     const struct moeq_config *config = c->run->config;
-    const uint64_t n_dots = config->index_heads * MOEQ_TILE_ROWS;
+    const uint64_t n_dots = (uint64_t)config->index_heads * c->n_lanes;
     struct moeq_bytes *bytes = &c->run->scratch.workers[worker];
     enum moeq_status status =
         moeq_bytes_resize(bytes, (size_t)((n_dots + c->run->context) * sizeof(float)), err);
@@ -234,7 +229,8 @@ enum moeq_status moeq_indexer_choose(const struct moeq_indexer *indexer, struct 
     const struct moeq_config *config = run->config;
     const uint64_t q_width = (uint64_t)config->index_heads * config->index_width;
     struct choosing c = {
-        .indexer = indexer, .run = run, .n_blocks = count_blocks(run->context), .selected = selected};
+        .indexer = indexer, .run = run, .n_lanes = moeq_kernels()->tokens, .selected = selected};
+    c.n_blocks = moeq_div_up(run->context, c.n_lanes);
     enum moeq_status status =
         moeq_bytes_resize(&run->indexer_work, (size_t)moeq_indexer_work_bytes(config, n, run->context), err);
     if (status)
@@ -249,8 +245,10 @@ enum moeq_status moeq_indexer_choose(const struct moeq_indexer *indexer, struct 
                     {&indexer->k, x, c.k, config->hidden, config->index_width},
                     {&indexer->weights, x, c.weights, config->hidden, config->index_heads}};
     for (size_t i = 0; !status && i < sizeof products / sizeof *products; i++)
-        status = moeq_matmul(run->pool, &run->scratch, products[i].matrix, products[i].from,
-                             products[i].from_width, n, products[i].to, products[i].to_width, err);
+        if (!(status = moeq_activations_set(&run->inputs, run->pool, MOEQ_EXACT, products[i].from,
+                                            products[i].from_width, n, products[i].from_width, err)))
+            status = moeq_matmul(run->pool, &run->scratch, products[i].matrix, &run->inputs, products[i].to,
+                                 products[i].to_width, err);
     if (!status)
         status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, finish_vectors, &c, err);
     if (!status)

@@ -32,7 +32,7 @@ static enum moeq_status allocate(struct moeq_run *run, struct moeq_error *err)
 
 enum moeq_status moeq_sweep_init(struct moeq_sweep *sweep, const struct moeq_source *source,
                                  struct moeq_pool *pool, uint64_t n_windows, uint64_t context,
-                                 struct moeq_error *err)
+                                 enum moeq_arithmetic arithmetic, struct moeq_error *err)
 {
     *sweep = (struct moeq_sweep){0};
     struct moeq_run *run = &sweep->run;
@@ -41,6 +41,7 @@ enum moeq_status moeq_sweep_init(struct moeq_sweep *sweep, const struct moeq_sou
     run->source = source;
     run->config = &source->config;
     run->pool = pool;
+    run->arithmetic = arithmetic;
     run->context = context;
     run->n_tokens = n_windows * context;
     run->chunk = chunk_tokens(context);
@@ -63,6 +64,7 @@ static void release_work(struct moeq_run *run)
     free(run->weights);
     moeq_bytes_free(&run->packed);
     moeq_bytes_free(&run->work);
+    moeq_activations_free(&run->inputs);
     free(run->selected);
     moeq_bytes_free(&run->indexer_packed);
     moeq_bytes_free(&run->indexer_work);
@@ -78,6 +80,7 @@ void moeq_sweep_free(struct moeq_sweep *sweep)
     free(sweep->run.hidden);
     moeq_rope_free(&sweep->run.rope);
     moeq_scratch_free(&sweep->run.scratch);
+    moeq_activations_free(&sweep->run.inputs);
     moeq_bytes_free(&sweep->head_bytes);
     *sweep = (struct moeq_sweep){0};
 }
@@ -158,8 +161,10 @@ enum moeq_status moeq_sweep_logits(struct moeq_sweep *sweep, const uint64_t *pos
     float *x = (float *)(void *)run->work.data;
     for (uint64_t i = 0; i < n; i++)
         memcpy(x + i * width, run->hidden + positions[i] * width, width * sizeof *x);
-    return moeq_matmul(run->pool, &run->scratch, &sweep->head, x, width, n, logits, run->config->vocabulary,
-                       err);
+    status = moeq_activations_set(&run->inputs, run->pool, run->arithmetic, x, width, n, width, err);
+    return status ? status
+                  : moeq_matmul(run->pool, &run->scratch, &sweep->head, &run->inputs, logits,
+                                run->config->vocabulary, err);
 }
 
 /* ---- memory ---- */
@@ -219,9 +224,10 @@ struct moeq_sweep_memory moeq_sweep_memory_of(const struct moeq_config *config, 
     m.hidden = 2 * n * c->hidden * sizeof(float);
     m.routing = 2 * n * c->top_k * (sizeof(int32_t) + sizeof(float));
     uint64_t widest = largest(largest(c->hidden, moeq_ffn_width(c)), (uint64_t)c->n_heads * c->v_width);
-    uint64_t tile = widest * (MOEQ_SCRATCH_FLOATS_PER_COLUMN) * sizeof(float);
-    uint64_t keys = context * ((uint64_t)c->qk_nope + c->qk_rope + 1) * sizeof(float);
-    m.work = moeq_layer_work_bytes(c, chunk) + n_jobs * largest(tile, keys);
+    uint64_t panel = moeq_matmul_scratch_bytes(widest);
+    uint64_t one_head = moeq_attention_scratch_bytes(c, context);
+    m.work = moeq_layer_work_bytes(c, chunk) + n_jobs * largest(panel, one_head) +
+             moeq_activations_bytes(chunk, widest);
     if (moeq_indexer_is_needed(c, context)) {
         m.routing += n * moeq_selected_row(context);
         m.work += moeq_indexer_work_bytes(c, chunk, context);

@@ -25,11 +25,12 @@ struct moeq_sweep {
     struct moeq_matrix head;
 };
 
-/* Prepares a sweep of n_windows windows of `context` tokens each. Source and pool are borrowed. Checks the
- * model's tensors. On failure nothing needs to be freed. */
+/* Prepares a sweep of n_windows windows of `context` tokens each, computed in the arithmetic given, but for
+ * the routers, which are exact. Source and pool are borrowed. Checks the model's tensors. On failure nothing
+ * needs to be freed. */
 enum moeq_status moeq_sweep_init(struct moeq_sweep *sweep, const struct moeq_source *source,
                                  struct moeq_pool *pool, uint64_t n_windows, uint64_t context,
-                                 struct moeq_error *err);
+                                 enum moeq_arithmetic arithmetic, struct moeq_error *err);
 void moeq_sweep_free(struct moeq_sweep *sweep);
 
 /* Runs all layers over tokens [n_windows * context] and applies the final norm. `visitor` may be NULL.

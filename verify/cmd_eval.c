@@ -11,6 +11,7 @@ struct eval_options {
     struct moeq_common common;
     const char *text, *reference, *convention;
     uint64_t context, windows;
+    bool exact;
 };
 
 #define OPTION(field) offsetof(struct eval_options, field)
@@ -24,6 +25,10 @@ static const struct moeq_option options_table[] = {
      "windows: BOS and ctx-1 tokens, all scored; llama: as llama.cpp's perplexity, second half of each "
      "window scored",
      OPTION(convention), 0, 0, "windows|llama"},
+    {"exact", 'x', MOEQ_OPTION_FLAG, NULL,
+     "compute in float32 throughout; otherwise weights and activations are rounded to BF16 where the CPU "
+     "multiplies that",
+     OPTION(exact), 0, 0, NULL},
     {"ctx", 'c', MOEQ_OPTION_NUMBER, "N", "tokens of a window; default 256, with --convention llama 512",
      OPTION(context), 2, 1u << 20, NULL},
     {"windows", 'w', MOEQ_OPTION_NUMBER, "N", "evaluate only the first N windows", OPTION(windows), 1,
@@ -73,6 +78,16 @@ static enum moeq_status cut_text(struct eval *e, struct moeq_error *err)
     return status;
 }
 
+static enum moeq_arithmetic arithmetic_of(const struct eval_options *o)
+{
+    return !o->exact && moeq_has_fast_products() ? MOEQ_FAST : MOEQ_EXACT;
+}
+
+static const char *arithmetic_name(const struct eval_options *o)
+{
+    return arithmetic_of(o) == MOEQ_FAST ? "bf16" : "float32";
+}
+
 static enum moeq_status evaluate(struct eval *e, struct moeq_error *err)
 {
     const struct moeq_source *reference = e->options->reference ? &e->reference : NULL;
@@ -84,8 +99,8 @@ static enum moeq_status evaluate(struct eval *e, struct moeq_error *err)
     struct moeq_progress *progress =
         moeq_progress_start("eval", "layers", n_layers, e->options->common.quiet);
     const double begin = moeq_clock();
-    enum moeq_status status =
-        moeq_evaluate(&e->source, reference, &e->windows, pool, progress, &e->result, err);
+    enum moeq_status status = moeq_evaluate(&e->source, reference, &e->windows, arithmetic_of(e->options),
+                                            pool, progress, &e->result, err);
     e->seconds = moeq_clock() - begin;
     moeq_progress_end(progress);
     moeq_pool_join(pool);
@@ -144,6 +159,7 @@ static json_t *eval_json(const struct eval *e)
                                 moeq_json_real(r->kld), "kld_error", moeq_json_real(r->kld_error), "kld_p999",
                                 moeq_json_real(r->kld_999), "kld_max", moeq_json_real(r->kld_max), "top1",
                                 r->top1));
+    moeq_json_set(&json, "arithmetic", json_string(arithmetic_name(e->options)));
     moeq_json_set(&json, "memory",
                   json_pack("{s:I, s:I}", "hidden_states_bytes", (json_int_t)e->memory.sweep.hidden,
                             "layer_float32_bytes", (json_int_t)e->memory.sweep.layer_float32));
@@ -166,6 +182,9 @@ static void print_text(const struct eval *e)
            (unsigned long long)e->windows.n_windows, e->windows.n_windows == 1 ? "" : "s",
            (unsigned long long)e->windows.context, (unsigned long long)r->n_scored,
            e->llama ? "llama" : "windows");
+    printf("arithmetic     %s\n", arithmetic_of(e->options) == MOEQ_FAST
+                                      ? "products of BF16, sums of float32 (--exact: float32 throughout)"
+                                      : "float32");
     printf("perplexity     %.4f +- %.4f   (nll %.6f)\n", r->perplexity, r->perplexity_error, r->nll);
     if (r->has_reference) {
         printf("reference      %s: perplexity %.4f, ratio %.5f\n", e->options->reference,
@@ -217,7 +236,8 @@ const struct moeq_verb moeq_verb_eval = {
     .summary = "perplexity, and KL divergence and top-1 agreement against a reference",
     .details = "All windows go through the model together, one layer at a time, so memory holds the hidden "
                "states and a part "
-               "of one layer. Arithmetic is float32; results do not depend on --jobs.\n\n"
+               "of one layer. Results do not depend on --jobs. Routers are always computed in float32; the "
+               "rest in BF16 with float32 sums where the CPU multiplies BF16, or in float32 with --exact.\n\n"
                "With --reference the same windows go through a second model; KL divergence is KL(reference "
                "|| model), the "
                "mean over the scored tokens with its standard error.",

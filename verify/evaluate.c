@@ -164,9 +164,9 @@ static enum moeq_status score_all(struct scoring *s, struct moeq_evaluation *out
 }
 
 enum moeq_status moeq_evaluate(const struct moeq_source *source, const struct moeq_source *reference,
-                               const struct moeq_windows *windows, struct moeq_pool *pool,
-                               struct moeq_progress *progress, struct moeq_evaluation *out,
-                               struct moeq_error *err)
+                               const struct moeq_windows *windows, enum moeq_arithmetic arithmetic,
+                               struct moeq_pool *pool, struct moeq_progress *progress,
+                               struct moeq_evaluation *out, struct moeq_error *err)
 {
     struct moeq_sweep sweep = {0}, reference_sweep = {0};
     const struct moeq_visitor visitor = {.progress = progress};
@@ -175,13 +175,13 @@ enum moeq_status moeq_evaluate(const struct moeq_source *source, const struct mo
         return moeq_fail(err, MOEQ_USAGE, "the reference has a vocabulary of %u, the model of %u",
                          reference->config.vocabulary, source->config.vocabulary);
     enum moeq_status status =
-        moeq_sweep_init(&sweep, source, pool, windows->n_windows, windows->context, err);
+        moeq_sweep_init(&sweep, source, pool, windows->n_windows, windows->context, arithmetic, err);
     if (!status)
         status = moeq_sweep_run(&sweep, windows->tokens, &visitor, err);
     if (!status && reference) {
         s.reference = &reference_sweep;
-        status =
-            moeq_sweep_init(&reference_sweep, reference, pool, windows->n_windows, windows->context, err);
+        status = moeq_sweep_init(&reference_sweep, reference, pool, windows->n_windows, windows->context,
+                                 arithmetic, err);
         if (!status)
             status = moeq_sweep_run(&reference_sweep, windows->tokens, &visitor, err);
     }

@@ -106,7 +106,8 @@ static void test_forward_pass(void)
     const struct moeq_tensor *t = find("tokens");
     int32_t *tokens = load("tokens");
     CU_ASSERT_TRUE_FATAL(pool && tokens && t->n_dims == 2);
-    CU_ASSERT_EQUAL_FATAL(moeq_sweep_init(&sweep, &source, pool, t->shape[0], t->shape[1], &error), MOEQ_OK);
+    CU_ASSERT_EQUAL_FATAL(
+        moeq_sweep_init(&sweep, &source, pool, t->shape[0], t->shape[1], MOEQ_EXACT, &error), MOEQ_OK);
     struct moeq_visitor visitor = {.context = &sweep.run, .layer = compare_layer};
     CU_ASSERT_EQUAL_FATAL(moeq_sweep_run(&sweep, tokens, &visitor, &error), MOEQ_OK);
     compare_logits(&sweep);
@@ -119,6 +120,88 @@ static void test_forward_pass(void)
     CU_ASSERT_TRUE(worst_logit <= 2e-4);
     free(tokens);
     moeq_sweep_free(&sweep);
+    moeq_source_close(&source);
+    moeq_pool_join(pool);
+}
+
+/* ---- the fast arithmetic ---- */
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double log_sum_exp(const float *x, uint64_t n)
+{
+    double most = x[0], sum = 0;
+    for (uint64_t i = 1; i < n; i++)
+        most = fmax(most, (double)x[i]);
+    for (uint64_t i = 0; i < n; i++)
+        sum += exp((double)x[i] - most);
+    return most + log(sum);
+}
+
+/* KL(expected || found) of one token. */
+static double divergence(const float *expected, const float *found, uint64_t n)
+{
+    const double a = log_sum_exp(expected, n), b = log_sum_exp(found, n);
+    double sum = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        const double log_p = (double)expected[i] - a;
+        sum += exp(log_p) * (log_p - ((double)found[i] - b));
+    }
+    return sum;
+}
+
+static float *fast_logits(const struct moeq_source *source, struct moeq_pool *pool,
+                          const struct moeq_tensor *t, const int32_t *tokens)
+{
+    struct moeq_sweep sweep;
+    const uint64_t n = t->shape[0] * t->shape[1], vocabulary = source->config.vocabulary;
+    uint64_t *positions = malloc(n * sizeof *positions);
+    float *logits = malloc(n * vocabulary * sizeof *logits);
+    CU_ASSERT_TRUE_FATAL(positions && logits);
+    for (uint64_t i = 0; i < n; i++)
+        positions[i] = i;
+    CU_ASSERT_EQUAL_FATAL(moeq_sweep_init(&sweep, source, pool, t->shape[0], t->shape[1], MOEQ_FAST, &error),
+                          MOEQ_OK);
+    CU_ASSERT_EQUAL_FATAL(moeq_sweep_run(&sweep, tokens, NULL, &error), MOEQ_OK);
+    CU_ASSERT_EQUAL(moeq_sweep_logits(&sweep, positions, n, logits, &error), MOEQ_OK);
+    moeq_sweep_free(&sweep);
+    free(positions);
+    return logits;
+}
+
+/* What rounding weights and activations to BF16 costs. The mean is made by the few tokens whose nearly equal
+ * router scores fall the other way. */
+static void test_fast_arithmetic(void)
+{
+    struct moeq_source source;
+    struct moeq_pool *pool = moeq_pool_create(n_jobs, &error);
+    CU_ASSERT_EQUAL_FATAL(moeq_source_open(&source, model_path, &error), MOEQ_OK);
+    const struct moeq_tensor *t = find("tokens");
+    int32_t *tokens = load("tokens");
+    float *expected = load("logits");
+    CU_ASSERT_TRUE_FATAL(pool && tokens && expected);
+    const uint64_t n = t->shape[0] * t->shape[1], vocabulary = source.config.vocabulary;
+    float *logits = fast_logits(&source, pool, t, tokens);
+    double *kld = malloc(n * sizeof *kld), sum = 0;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(kld);
+    for (uint64_t i = 0; i < n; i++)
+        sum += kld[i] = divergence(expected + i * vocabulary, logits + i * vocabulary, vocabulary);
+    qsort(kld, n, sizeof *kld, by_value);
+    printf("\n    fast arithmetic (%s): KL divergence from the golden logits mean %.1e, median %.1e, max "
+           "%.1e\n    ",
+           moeq_has_fast_products() ? "BF16 products" : "float32: no BF16 products here", sum / (double)n,
+           kld[n / 2], kld[n - 1]);
+    CU_ASSERT_TRUE(sum / (double)n <=
+                   1e-3); /* tests/golden/figures is stricter where there are more tokens */
+    CU_ASSERT_TRUE(kld[n / 2] <= 1e-5);
+    free(kld);
+    free(logits);
+    free(expected);
+    free(tokens);
     moeq_source_close(&source);
     moeq_pool_join(pool);
 }
@@ -138,6 +221,7 @@ int main(int argc, char **argv)
         return 1;
     }
     const struct unit_test tests[] = {{"forward pass equals the golden outputs", test_forward_pass},
+                                      {"the fast arithmetic is close", test_fast_arithmetic},
                                       {NULL, NULL}};
     int code = unit_main("golden", tests);
     if (error.status) {

@@ -1,0 +1,2 @@
+#define SEARCH_ENCODE_GROUP moeq_encode_group_avx2
+#include "search.inc"
