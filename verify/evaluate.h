@@ -24,13 +24,12 @@ struct moeq_evaluation {
     double top1; /* share, 0 … 1 */
 };
 
-/* Runs `source`, and `reference` if not NULL, over the windows, both in the same arithmetic. Vocabularies must agree (MOEQ_USAGE).
- * progress counts the layers of both and may be NULL. */
+/* Runs `source`, and `reference` if not NULL, over the windows, both in the same arithmetic. Vocabularies
+ * must agree (MOEQ_USAGE). progress counts the layers of both and may be NULL. */
 enum moeq_status moeq_evaluate(const struct moeq_source *source, const struct moeq_source *reference,
                                const struct moeq_windows *windows, enum moeq_arithmetic arithmetic,
-                               struct moeq_pool *pool,
-                               struct moeq_progress *progress, struct moeq_evaluation *out,
-                               struct moeq_error *err);
+                               struct moeq_pool *pool, struct moeq_progress *progress,
+                               struct moeq_evaluation *out, struct moeq_error *err);
 
 /* Bytes that moeq_evaluate needs at most, beyond what the process has already; computed from headers. */
 struct moeq_evaluation_memory {
