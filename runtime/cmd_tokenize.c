@@ -1,5 +1,6 @@
 #include "cmd_tokenize.h"
 
+#include "bpe.h"
 #include "place.h"
 #include "text.h"
 #include "tokenizer.h"
@@ -10,7 +11,7 @@
 struct tokenize_options {
     struct moeq_common common;
     const char *text;
-    bool ids, count;
+    bool ids, count, bos;
 };
 
 #define OPTION(field) offsetof(struct tokenize_options, field)
@@ -21,9 +22,59 @@ static const struct moeq_option options_table[] = {
     {"ids", 0, MOEQ_OPTION_FLAG, NULL, "print the ids, separated by spaces", OPTION(ids), 0, 0, NULL},
     {"count", 0, MOEQ_OPTION_FLAG, NULL, "print the number of tokens (what is printed without --ids)",
      OPTION(count), 0, 0, NULL},
+    {"bos", 0, MOEQ_OPTION_FLAG, NULL,
+     "put the token for the beginning of a text in front, as tokenizer_config.json or config.json name it",
+     OPTION(bos), 0, 0, NULL},
     MOEQ_COMMON_OPTIONS,
     {NULL, 0, 0, NULL, NULL, 0, 0, 0, NULL},
 };
+
+#define MAX_CONFIG_BYTES (16u << 20)
+
+/* A JSON file of the folder; NULL where there is none, or with *err set where it cannot be read. */
+static json_t *load_member(const char *folder, const char *name, struct moeq_error *err)
+{
+    char *path = moeq_path_join(folder, name, err);
+    json_t *json = path && moeq_path_exists(path) ? moeq_json_load(path, MAX_CONFIG_BYTES, err) : NULL;
+    free(path);
+    return json;
+}
+
+/* The name of the token, "…" or {"content": "…"}; NULL where the file does not say. */
+static const char *bos_name(const json_t *config)
+{
+    const json_t *value = json_object_get(config, "bos_token");
+    return json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
+}
+
+/* Appends BOS: the one token that its name stands for, or bos_token_id of config.json. */
+static enum moeq_status add_bos(const struct moeq_tokenizer *tokenizer, const char *folder,
+                                struct moeq_tokens *tokens, struct moeq_error *err)
+{
+    uint64_t id = UINT64_MAX;
+    enum moeq_status status = MOEQ_OK;
+    struct moeq_error local = {0}, *e = err ? err : &local;
+    json_t *named = load_member(folder, "tokenizer_config.json", e);
+    json_t *numbered = e->status ? NULL : load_member(folder, "config.json", e);
+    const char *name = bos_name(named);
+    if (e->status)
+        status = e->status;
+    else if (name && !(status = moeq_tokenizer_encode(tokenizer, name, strlen(name), tokens, e)) &&
+             tokens->n_tokens != 1)
+        status = moeq_fail(e, MOEQ_DAMAGED, "\"bos_token\" \"%s\" is not one token", name);
+    else if (!name && !(status = moeq_json_uint_or(numbered, "bos_token_id", INT32_MAX, UINT64_MAX, &id, e)))
+        status = id == UINT64_MAX
+                     ? moeq_fail(e, MOEQ_UNSUPPORTED,
+                                 "neither tokenizer_config.json nor config.json names a token for the "
+                                 "beginning of a text")
+                     : moeq_tokens_reserve(tokens, 1, e);
+    if (!status && !name)
+        tokens->ids[tokens->n_tokens++] = (int32_t)id;
+    moeq_error_in_file(e, folder);
+    json_decref(named);
+    json_decref(numbered);
+    return status;
+}
 
 static json_t *result_json(const struct tokenize_options *o, const struct moeq_tokens *tokens, size_t n_bytes)
 {
@@ -68,6 +119,8 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
         status = err->status;
     if (!status)
         status = moeq_text_read(o->text, MOEQ_MAX_TEXT_BYTES, &text, err);
+    if (!status && o->bos)
+        status = add_bos(tokenizer, place.path, &tokens, err);
     if (!status)
         status = moeq_tokenizer_encode(tokenizer, text.data, text.n_bytes, &tokens, err);
     moeq_error_in_file(err, o->text);
@@ -86,7 +139,7 @@ const struct moeq_verb moeq_verb_tokenize = {
     .summary = "the token ids of a text, or their number",
     .details = "SRC is a checkpoint, a package, or a folder with nothing but tokenizer.json, or "
                "tiktoken.model (Kimi). "
-               "No BOS is added.",
+               "No BOS is added unless --bos is given.",
     .options = options_table,
     .n_positional_min = 1,
     .n_positional_max = 1,
