@@ -31,12 +31,14 @@ struct attention {
     uint8_t *selected;                   /* of the current chunk, or NULL: every key */
 };
 
-static enum moeq_status load_matrices(struct attention *a, int layer, struct moeq_error *err)
+#define MAX_MATRICES 5
+
+/* q or q_a and q_b, kv_a, kv_b, o; returns how many. */
+static size_t list_matrices(const struct moeq_run *run, int layer,
+                            const struct moeq_weight *weights[MAX_MATRICES])
 {
-    const struct moeq_source *s = a->run->source;
-    const bool low_rank = a->run->config->q_rank > 0;
-    const struct moeq_weight *weights[5];
-    struct moeq_matrix loaded[5];
+    const struct moeq_source *s = run->source;
+    const bool low_rank = run->config->q_rank > 0;
     size_t n = 0;
     weights[n++] = moeq_source_part(s, low_rank ? MOEQ_PART_Q_A : MOEQ_PART_Q, layer, -1);
     if (low_rank)
@@ -44,7 +46,24 @@ static enum moeq_status load_matrices(struct attention *a, int layer, struct moe
     weights[n++] = moeq_source_part(s, MOEQ_PART_KV_A, layer, -1);
     weights[n++] = moeq_source_part(s, MOEQ_PART_KV_B, layer, -1);
     weights[n++] = moeq_source_part(s, MOEQ_PART_O, layer, -1);
-    enum moeq_status status = moeq_source_load(s, weights, n, &a->run->packed, loaded, err);
+    return n;
+}
+
+void moeq_layer_ask_attention(struct moeq_run *run, int layer)
+{
+    const struct moeq_weight *weights[MAX_MATRICES];
+    if ((uint32_t)layer < run->config->n_layers)
+        moeq_loader_ask(run->loader, weights, list_matrices(run, layer, weights));
+}
+
+static enum moeq_status load_matrices(struct attention *a, int layer, struct moeq_error *err)
+{
+    const struct moeq_source *s = a->run->source;
+    const bool low_rank = a->run->config->q_rank > 0;
+    const struct moeq_weight *weights[MAX_MATRICES];
+    struct moeq_matrix loaded[MAX_MATRICES];
+    const size_t n = list_matrices(a->run, layer, weights);
+    enum moeq_status status = moeq_loader_get(a->run->loader, weights, n, loaded, err);
     if (status)
         return status;
     a->q = loaded[0];
@@ -348,6 +367,8 @@ enum moeq_status moeq_layer_attention(struct moeq_run *run, int layer, struct mo
         place_work(&a, (float *)(void *)run->work.data);
     if (!status && run->selected && moeq_config_layer_has_indexer(c, (uint32_t)layer))
         status = moeq_indexer_load(&a.indexer, run, layer, err);
+    if (!status)
+        moeq_layer_ask_ffn(run, layer);
     for (uint64_t t = 0; !status && t < run->n_tokens; t += run->chunk) {
         a.n_chunk = run->n_tokens - t < run->chunk ? run->n_tokens - t : run->chunk;
         a.hidden = run->hidden + t * c->hidden;
@@ -370,9 +391,12 @@ uint64_t moeq_ffn_width(const struct moeq_config *config)
 
 uint64_t moeq_layer_work_bytes(const struct moeq_config *config, uint64_t chunk)
 {
-    uint64_t attention = floats_per_token(config);
-    uint64_t ffn = 2 * (uint64_t)config->hidden + 2 * moeq_ffn_width(config) + config->n_experts;
-    return (attention > ffn ? attention : ffn) * chunk * sizeof(float);
+    /* Queries are multiplied in whole blocks: behind the last of a chunk there is something to read. */
+    const uint64_t behind = (MOEQ_MAX_BLOCK_ROWS - 1) * (uint64_t)config->n_heads * qk_width(config);
+    const uint64_t attention = floats_per_token(config) * chunk + behind;
+    const uint64_t ffn =
+        (2 * (uint64_t)config->hidden + 2 * moeq_ffn_width(config) + config->n_experts) * chunk;
+    return (attention > ffn ? attention : ffn) * sizeof(float);
 }
 
 void moeq_rms_norm(const float *x, const float *gain, uint64_t n, double eps, float *out)

@@ -68,14 +68,36 @@ static enum moeq_status run_mlp(struct ffn *f, const float *x, struct moeq_error
     return status;
 }
 
+static void list_mlp(const struct ffn *f, enum moeq_part gate, int layer, int expert,
+                     const struct moeq_weight *weights[3])
+{
+    for (int i = 0; i < 3; i++) /* gate, up and down follow each other in the table of parts */
+        weights[i] = moeq_source_part(f->run->source, (enum moeq_part)((int)gate + i), layer, expert);
+}
+
+static void ask_mlp(const struct ffn *f, enum moeq_part gate, int layer, int expert)
+{
+    const struct moeq_weight *weights[3];
+    list_mlp(f, gate, layer, expert, weights);
+    moeq_loader_ask(f->run->loader, weights, 3);
+}
+
+void moeq_layer_ask_ffn(struct moeq_run *run, int layer)
+{
+    const struct ffn f = {.run = run};
+    if (!moeq_config_layer_is_moe(run->config, (uint32_t)layer))
+        ask_mlp(&f, MOEQ_PART_DENSE_GATE, layer, -1);
+    else if (run->config->n_shared)
+        ask_mlp(&f, MOEQ_PART_SHARED_GATE, layer, -1);
+}
+
 static enum moeq_status load_mlp(struct ffn *f, enum moeq_part gate, int layer, int expert,
                                  struct moeq_error *err)
 {
     struct moeq_matrix m[3];
     const struct moeq_weight *weights[3];
-    for (int i = 0; i < 3; i++) /* gate, up and down follow each other in the table of parts */
-        weights[i] = moeq_source_part(f->run->source, (enum moeq_part)((int)gate + i), layer, expert);
-    enum moeq_status status = moeq_source_load(f->run->source, weights, 3, &f->run->packed, m, err);
+    list_mlp(f, gate, layer, expert, weights);
+    enum moeq_status status = moeq_loader_get(f->run->loader, weights, 3, m, err);
     if (status)
         return status;
     f->gate = m[0];
@@ -100,10 +122,22 @@ static enum moeq_status add_all(void *context, unsigned worker, uint64_t begin, 
     return MOEQ_OK;
 }
 
-static enum moeq_status run_for_all(struct ffn *f, enum moeq_part gate, int layer, struct moeq_error *err)
+/* `then` is the expert that comes next, or n_experts: the next layer. */
+static void ask_next(const struct ffn *f, int layer, uint32_t then)
+{
+    if (then < f->run->config->n_experts)
+        ask_mlp(f, MOEQ_PART_EXPERT_GATE, layer, (int)then);
+    else
+        moeq_layer_ask_attention(f->run, layer + 1);
+}
+
+static enum moeq_status run_for_all(struct ffn *f, enum moeq_part gate, int layer, uint32_t then,
+                                    struct moeq_error *err)
 {
     struct moeq_run *run = f->run;
     enum moeq_status status = load_mlp(f, gate, layer, -1, err);
+    if (!status)
+        ask_next(f, layer, then);
     for (f->first = 0; !status && f->first < run->n_tokens; f->first += run->chunk) {
         uint64_t left = run->n_tokens - f->first;
         f->n_chunk = left < run->chunk ? left : run->chunk;
@@ -230,14 +264,22 @@ static enum moeq_status scatter(void *context, unsigned worker, uint64_t begin, 
     return MOEQ_OK;
 }
 
+/* The first expert from `expert` on that has tokens, or n_experts. */
+static uint32_t next_expert(const struct ffn *f, const struct assignment *a, uint32_t expert)
+{
+    while (expert < f->run->config->n_experts && a->begins[expert] == a->begins[expert + 1])
+        expert++;
+    return expert;
+}
+
 static enum moeq_status run_expert(struct ffn *f, const struct assignment *a, int layer, uint32_t expert,
                                    struct moeq_error *err)
 {
     struct moeq_run *run = f->run;
     const uint64_t begin = a->begins[expert], end = a->begins[expert + 1];
-    if (begin == end)
-        return MOEQ_OK;
     enum moeq_status status = load_mlp(f, MOEQ_PART_EXPERT_GATE, layer, (int)expert, err);
+    if (!status)
+        ask_next(f, layer, next_expert(f, a, expert + 1));
     for (uint64_t i = begin; !status && i < end; i += run->chunk) {
         f->n_chunk = end - i < run->chunk ? end - i : run->chunk;
         f->tokens = a->tokens + i;
@@ -258,9 +300,10 @@ static enum moeq_status run_moe(struct ffn *f, int layer, struct moeq_error *err
     enum moeq_status status = route(f, layer, err);
     if (!status)
         status = assign(f->run, &a, err);
+    const uint32_t first = status ? c->n_experts : next_expert(f, &a, 0);
     if (!status && c->n_shared)
-        status = run_for_all(f, MOEQ_PART_SHARED_GATE, layer, err);
-    for (uint32_t e = 0; !status && e < c->n_experts; e++)
+        status = run_for_all(f, MOEQ_PART_SHARED_GATE, layer, first, err);
+    for (uint32_t e = first; !status && e < c->n_experts; e = next_expert(f, &a, e + 1))
         status = run_expert(f, &a, layer, e, err);
     free_assignment(&a);
     return status;
@@ -291,7 +334,7 @@ enum moeq_status moeq_layer_ffn(struct moeq_run *run, int layer, struct moeq_err
     if (!status)
         status = moeq_config_layer_is_moe(run->config, (uint32_t)layer)
                      ? run_moe(&f, layer, err)
-                     : run_for_all(&f, MOEQ_PART_DENSE_GATE, layer, err);
+                     : run_for_all(&f, MOEQ_PART_DENSE_GATE, layer, run->config->n_experts, err);
     free(f.norm);
     free(f.router_bias);
     free(f.router_scratch);

@@ -5,6 +5,7 @@
 #ifndef MOEQ_LAYER_H
 #define MOEQ_LAYER_H
 
+#include "loader.h"
 #include "matmul.h"
 #include "rope.h"
 #include "source.h"
@@ -25,7 +26,8 @@ struct moeq_run {
     float *normed;              /* [n_tokens, hidden]: input of the experts */
     int32_t *experts;           /* [n_tokens, top_k], ascending; of the last MoE layer */
     float *weights;             /* [n_tokens, top_k] */
-    struct moeq_bytes packed;   /* the weights that are loaded now */
+    struct moeq_loader *loader; /* of the weights */
+    struct moeq_bytes packed;   /* small ones, of the router */
     struct moeq_bytes work;     /* activations */
     /* Only where windows are longer than index_topk: which keys each token attends to, chosen by the last
      * layer that has an indexer; see indexer.h. */
@@ -35,6 +37,13 @@ struct moeq_run {
 
 enum moeq_status moeq_layer_attention(struct moeq_run *run, int layer, struct moeq_error *err);
 enum moeq_status moeq_layer_ffn(struct moeq_run *run, int layer, struct moeq_error *err);
+
+/* Lets a layer's attention be loaded while something else is computed; nothing where there is no such layer.
+ */
+void moeq_layer_ask_attention(struct moeq_run *run, int layer);
+
+/* The same for the first MLP of a layer that all tokens go through. */
+void moeq_layer_ask_ffn(struct moeq_run *run, int layer);
 
 /* Bytes of activations (`work`) that the layers need at most. */
 uint64_t moeq_layer_work_bytes(const struct moeq_config *config, uint64_t chunk);

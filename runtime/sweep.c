@@ -24,7 +24,8 @@ static enum moeq_status allocate(struct moeq_run *run, struct moeq_error *err)
     if (moeq_indexer_is_needed(c, run->context) &&
         !(run->selected = moeq_calloc(run->n_tokens, moeq_selected_row(run->context), err)))
         return MOEQ_OVER_MEMORY;
-    if (!run->hidden || !run->normed || !run->experts || !run->weights)
+    run->loader = moeq_loader_create(run->source, err);
+    if (!run->hidden || !run->normed || !run->experts || !run->weights || !run->loader)
         return MOEQ_OVER_MEMORY;
     enum moeq_status status = moeq_rope_init(&run->rope, c, (uint32_t)run->context, err);
     return status ? status : moeq_scratch_init(&run->scratch, run->pool, err);
@@ -62,6 +63,7 @@ static void release_work(struct moeq_run *run)
     free(run->normed);
     free(run->experts);
     free(run->weights);
+    moeq_loader_rest(run->loader);
     moeq_bytes_free(&run->packed);
     moeq_bytes_free(&run->work);
     moeq_activations_free(&run->inputs);
@@ -77,6 +79,7 @@ static void release_work(struct moeq_run *run)
 void moeq_sweep_free(struct moeq_sweep *sweep)
 {
     release_work(&sweep->run);
+    moeq_loader_free(sweep->run.loader);
     free(sweep->run.hidden);
     moeq_rope_free(&sweep->run.rope);
     moeq_scratch_free(&sweep->run.scratch);
@@ -197,13 +200,13 @@ static uint64_t largest(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* The packed weights that are in memory at once. */
+/* The packed weights that are in memory at once: those computed with and those being loaded. */
 static uint64_t weights_at_once(const struct moeq_source *source, bool sparse)
 {
     const struct moeq_config *c = &source->config;
     const struct moeq_weight *embed_weight = moeq_source_part(source, MOEQ_PART_EMBED, -1, -1);
     const struct moeq_weight *head = moeq_source_part(source, MOEQ_PART_HEAD, -1, -1);
-    uint64_t n = largest(embed_weight ? embed_weight->n_padded : 0, head ? head->n_padded : 0);
+    uint64_t n = 0;
     for (uint32_t layer = 0; layer < c->n_layers; layer++) {
         n = largest(n, attention_bytes(source, (int)layer, sparse));
         n = largest(n, mlp_bytes(source, MOEQ_PART_DENSE_GATE, (int)layer, -1));
@@ -211,7 +214,8 @@ static uint64_t weights_at_once(const struct moeq_source *source, bool sparse)
         for (uint32_t e = 0; e < c->n_experts && moeq_config_layer_is_moe(c, layer); e++)
             n = largest(n, mlp_bytes(source, MOEQ_PART_EXPERT_GATE, (int)layer, (int)e));
     }
-    return n;
+    const uint64_t alone = largest(embed_weight ? embed_weight->n_padded : 0, head ? head->n_padded : 0);
+    return largest(alone, 2 * n);
 }
 
 struct moeq_sweep_memory moeq_sweep_memory_of(const struct moeq_config *config, uint64_t weights,

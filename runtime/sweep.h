@@ -47,7 +47,7 @@ enum moeq_status moeq_sweep_logits(struct moeq_sweep *sweep, const uint64_t *pos
 struct moeq_sweep_memory {
     uint64_t hidden;  /* the hidden states of all tokens, as residual stream and as input of the experts */
     uint64_t routing; /* chosen experts and their weights, chosen keys */
-    uint64_t weights; /* packed weights that are in memory at once */
+    uint64_t weights; /* packed weights that are in memory at once, those being loaded included */
     uint64_t head;    /* of the packed head, which stays for the logits once the layers are done */
     uint64_t work;    /* activations of a chunk, tiles of the workers */
     uint64_t layer_float32; /* for comparison: the largest layer, if it were float32 */

@@ -187,7 +187,7 @@ static void count_kinds(struct tally *t, const struct moeq_kind *kinds, size_t n
             groups[group_of(role)] += n_bytes;
     }
     for (size_t g = 0; main_layer && g < sizeof groups / sizeof *groups; g++)
-        t->weights = larger(t->weights, groups[g]);
+        t->weights = larger(t->weights, 2 * groups[g]); /* computed with, and being loaded */
 }
 
 static void estimate(struct moeq_outlook *o, const struct moeq_config *c, const char *level)
