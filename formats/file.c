@@ -106,8 +106,10 @@ enum moeq_status moeq_file_read_all(const char *path, size_t max_bytes, struct m
     if (file.n_bytes > max_bytes)
         status = moeq_fail(err, MOEQ_DAMAGED, "%llu bytes, more than the limit of %zu",
                            (unsigned long long)file.n_bytes, max_bytes);
-    else if (!(status = moeq_bytes_resize(out, (size_t)file.n_bytes, err)))
+    else if (!(status = moeq_bytes_resize(out, (size_t)file.n_bytes + 1, err))) {
+        out->data[--out->n_bytes] = '\0';
         status = moeq_file_read(&file, 0, out->data, out->n_bytes, err);
+    }
     moeq_error_in_file(err, path);
     moeq_file_close(&file);
     return status;

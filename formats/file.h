@@ -25,7 +25,7 @@ void moeq_file_close(struct moeq_file *file);
 enum moeq_status moeq_file_read(const struct moeq_file *file, uint64_t offset, void *dst, size_t n,
                                 struct moeq_error *err);
 
-/* Reads a whole file of at most max_bytes (more is MOEQ_DAMAGED) into *out. */
+/* Reads a whole file of at most max_bytes (more is MOEQ_DAMAGED) into *out; a NUL stands behind its bytes. */
 enum moeq_status moeq_file_read_all(const char *path, size_t max_bytes, struct moeq_bytes *out,
                                     struct moeq_error *err);
 

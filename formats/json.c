@@ -24,12 +24,32 @@ static void watch_allocations(void)
     json_set_alloc_funcs(watched_malloc, free);
 }
 
+/* What stands outside strings and begins or separates values: never less than their number minus one. */
+static size_t count_values(const uint8_t *text, size_t n)
+{
+    size_t count = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] == '"')
+            in_string = !in_string;
+        else if (in_string)
+            i += text[i] == '\\';
+        else
+            count += text[i] == ',' || text[i] == '[' || text[i] == '{';
+    }
+    return count;
+}
+
 json_t *moeq_json_parse(const void *data, size_t n, struct moeq_error *err)
 {
     const uint8_t *nul = n ? memchr(data, 0, n) : NULL;
     if (nul) { /* jansson takes NUL bytes outside strings for white space */
         moeq_fail(err, MOEQ_DAMAGED, "not valid JSON: a NUL byte");
         moeq_error_at(err, (uint64_t)(nul - (const uint8_t *)data));
+        return NULL;
+    }
+    if (n > MOEQ_MAX_JSON_VALUES && count_values(data, n) > MOEQ_MAX_JSON_VALUES) {
+        moeq_fail(err, MOEQ_DAMAGED, "JSON of more than %d values", MOEQ_MAX_JSON_VALUES);
         return NULL;
     }
     json_error_t problem;

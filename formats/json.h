@@ -8,8 +8,12 @@
 
 #include <jansson.h>
 
-/* Parses n bytes as one JSON value of any kind. Duplicate keys, invalid UTF-8, NUL in strings, trailing text
- * and nesting beyond 2048 are MOEQ_DAMAGED, with the byte offset. Returns NULL and sets *err. */
+/* A tree takes up to 140 bytes for every value, and a value may be two bytes of text. The largest files of
+ * releases, tokenizers, have about 2 million. */
+#define MOEQ_MAX_JSON_VALUES 4000000
+
+/* Parses n bytes as one JSON value of any kind. Duplicate keys, invalid UTF-8, NUL in strings, trailing text,
+ * nesting beyond 2048 and more than MOEQ_MAX_JSON_VALUES values are MOEQ_DAMAGED, with the byte offset. Returns NULL and sets *err. */
 json_t *moeq_json_parse(const void *data, size_t n, struct moeq_error *err);
 
 /* Reads and parses a file of at most max_bytes whose top level must be an object. */

@@ -5,8 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ZERO_TAIL      65536u /* bytes of zeros at the end that are worth a word */
-#define MAX_JSON_BYTES (256u << 20)
+#define ZERO_TAIL 65536u /* bytes of zeros at the end that are worth a word */
 
 const char *moeq_proof_name(enum moeq_proof proof)
 {
@@ -156,7 +155,7 @@ static void parse_others(struct moeq_download *d)
         if (!strchr(file->path, '/') && moeq_has_suffix(file->path, ".json") && !file->was_parsed &&
             !file->was_read && strcmp(file->path, MOEQ_INDEX_NAME) != 0 &&
             strcmp(file->path, "config.json") != 0)
-            json_decref(moeq_download_json(d, file->path, MAX_JSON_BYTES, false));
+            moeq_download_is_json(d, file->path);
     }
 }
 
@@ -234,8 +233,9 @@ enum moeq_status moeq_check_run(struct moeq_download *download, bool quick, stru
         report->n_warnings = moeq_findings_count(&download->findings, MOEQ_WARNING);
         for (size_t i = 0; i < download->findings.n_items; i++)
             report->n_unreadable += download->findings.items[i].kind == MOEQ_FOUND_UNREADABLE;
-        if (download->findings.out_of_memory)
-            status = moeq_fail_alloc(err, 0);
+        status = download->findings.stopped.status;
+        if (status && err)
+            *err = download->findings.stopped;
     }
     moeq_shards_close(&shards);
     return status;

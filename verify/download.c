@@ -301,11 +301,3 @@ const char *moeq_download_advice(const struct moeq_download *download, const cha
         return dst;
     }
 }
-
-uint64_t moeq_download_bytes(const struct moeq_download *download)
-{
-    uint64_t n = 0;
-    for (size_t i = 0; i < download->n_files; i++)
-        n += download->files[i].n_bytes;
-    return n;
-}

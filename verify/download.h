@@ -96,7 +96,4 @@ const char *moeq_download_advice(const struct moeq_download *download, const cha
 
 const char *moeq_layout_name(enum moeq_layout layout); /* "hf-cache", for JSON */
 
-/* Bytes that hashes or, in part, headers will be read from; for progress. */
-uint64_t moeq_download_bytes(const struct moeq_download *download);
-
 #endif

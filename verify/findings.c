@@ -122,7 +122,7 @@ void moeq_found(struct moeq_findings *findings, enum moeq_finding_kind kind, uin
         findings->items[findings->n_items++] = finding;
         return;
     }
-    findings->out_of_memory = true;
+    moeq_fail_alloc(&findings->stopped, 0);
     finding_free(&finding);
 }
 

@@ -64,7 +64,7 @@ struct moeq_findings {
     struct moeq_finding *items;
     size_t n_items, capacity;
     size_t n_of_kind[MOEQ_N_FINDING_KINDS]; /* found */
-    bool out_of_memory;                     /* something was lost: the check must not pass */
+    struct moeq_error stopped;              /* something was lost or could not be judged: no check passes */
 };
 
 /* Adds one; the texts are copied, control characters and broken UTF-8 shown as '?'. `file` and `advice` may

@@ -9,7 +9,10 @@
 #define MAX_DIGITS  9
 #define MAX_TAILS   4 /* of a group that are spelled out */
 
-/* A name, or several that were merged: the pattern has '\1' in place of each number. */
+#define MARK '\1'
+
+/* A name, or several that were merged: the pattern has MARK in place of each number. A name that holds that
+ * character itself is left whole, and has no numbers. */
 struct row {
     char *pattern;
     char *numbers[MAX_NUMBERS]; /* "7", or the text of a set, "0-255"; NULL from n_numbers on */
@@ -39,13 +42,14 @@ static enum moeq_status split(const char *name, struct row *row, struct moeq_err
     char *to = row->pattern = moeq_calloc(strlen(name) + 1, 1, err);
     if (!to)
         return MOEQ_OVER_MEMORY;
+    const size_t max_numbers = strchr(name, MARK) ? 0 : MAX_NUMBERS;
     for (bool at_start = true; *name;) {
-        size_t n = row->n_numbers < MAX_NUMBERS ? number_length(name, at_start) : 0;
+        size_t n = row->n_numbers < max_numbers ? number_length(name, at_start) : 0;
         if (n) {
             char *number = row->numbers[row->n_numbers++] = strndup(name, n);
             if (!number)
                 return moeq_fail_alloc(err, n);
-            *to++ = '\1';
+            *to++ = MARK;
             name += n;
         } else {
             at_start = *name == '.';
@@ -61,6 +65,8 @@ static enum moeq_status split(const char *name, struct row *row, struct moeq_err
 static int compare_others(const struct row *x, const struct row *y)
 {
     int order = strcmp(x->pattern, y->pattern);
+    if (order == 0)
+        order = (x->n_numbers > y->n_numbers) - (x->n_numbers < y->n_numbers);
     for (size_t i = 0; order == 0 && i < x->n_numbers; i++)
         order = strcmp(x->numbers[i], y->numbers[i]);
     return order;
@@ -155,7 +161,7 @@ static enum moeq_status merge(struct row *rows, size_t *n_rows, size_t dimension
 /* What of a pattern stands behind its last number, "" where it has none. */
 static const char *tail_of(const struct row *row)
 {
-    const char *mark = strrchr(row->pattern, '\1');
+    const char *mark = row->n_numbers ? strrchr(row->pattern, MARK) : NULL;
     return mark ? mark + 1 : "";
 }
 
@@ -188,7 +194,7 @@ static void write_text(FILE *out, const struct row *rows, size_t n)
     size_t next = 0;
     const size_t length = head_length(&rows[0]);
     for (size_t i = 0; i < length; i++)
-        if (rows[0].pattern[i] == '\1' && next < rows[0].n_numbers)
+        if (rows[0].pattern[i] == MARK && next < rows[0].n_numbers)
             fputs(rows[0].numbers[next++], out);
         else
             fputc(rows[0].pattern[i], out);

@@ -2,6 +2,7 @@
 
 #include "download_parts.h"
 #include "interrupt.h"
+#include "json_scan.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,13 @@
 #define POINTER_START  "version https://git-lfs.github.com/spec/"
 #define POINTER_BYTES  1024 /* a pointer is smaller */
 #define ZERO_BYTES     4096
+#define MAX_JSON_BYTES (256u << 20) /* that are only looked at, without a tree */
+
+/* Whether it says nothing about the file: memory, or an archive's budget, ran out. */
+static bool is_no_finding(enum moeq_status status)
+{
+    return status == MOEQ_OVER_MEMORY || status == MOEQ_UNSUPPORTED;
+}
 
 static bool in_root(const char *path)
 {
@@ -24,31 +32,73 @@ static bool is_weights(const char *path)
 
 /* ---- JSON files ---- */
 
-json_t *moeq_download_json(struct moeq_download *download, const char *path, size_t max_bytes, bool needed)
+/* The file, where it is there to be read; others are told of elsewhere, but for `needed` ones. */
+static struct moeq_download_file *find_readable(struct moeq_download *download, const char *path, bool needed)
 {
     char advice[MOEQ_ADVICE_BYTES];
-    struct moeq_error problem = {0};
     struct moeq_download_file *file = moeq_download_find(download, path);
     if (!file && needed)
         moeq_found(&download->findings, MOEQ_FOUND_MISSING_FILE, 1, path,
                    moeq_download_advice(download, path, false, advice), "it is missing");
-    if (!file || file->is_dangling || file->is_pointer || file->problem.status == MOEQ_IO)
-        return NULL; /* missing above, or told when the files are judged */
+    return file && !file->is_dangling && !file->is_pointer && file->problem.status != MOEQ_IO ? file : NULL;
+}
+
+static void report_json(struct moeq_download *download, const char *path, const struct moeq_error *problem)
+{
+    char advice[MOEQ_ADVICE_BYTES];
+    if (is_no_finding(problem->status))
+        download->findings.stopped = *problem;
+    else if (problem->status == MOEQ_IO)
+        moeq_found(&download->findings, MOEQ_FOUND_UNREADABLE, 1, path, NULL, "%s", problem->message);
+    else
+        moeq_found(&download->findings, MOEQ_FOUND_JSON, 1, path,
+                   moeq_download_advice(download, path, true, advice), "%s", problem->message);
+}
+
+json_t *moeq_download_json(struct moeq_download *download, const char *path, size_t max_bytes, bool needed)
+{
+    struct moeq_error problem = {0};
+    struct moeq_download_file *file = find_readable(download, path, needed);
+    if (!file)
+        return NULL;
     char *full = moeq_download_path(download, path, &problem);
     json_t *json = full ? moeq_json_load(full, max_bytes, &problem) : NULL;
     free(full);
-    if (json) {
+    if (json)
         file->was_parsed = true;
-        return json;
-    }
-    if (problem.status == MOEQ_OVER_MEMORY)
-        download->findings.out_of_memory = true;
-    if (problem.status == MOEQ_IO)
-        moeq_found(&download->findings, MOEQ_FOUND_UNREADABLE, 1, path, NULL, "%s", problem.message);
     else
-        moeq_found(&download->findings, MOEQ_FOUND_JSON, 1, path,
-                   moeq_download_advice(download, path, true, advice), "%s", problem.message);
-    return NULL;
+        report_json(download, path, &problem);
+    return json;
+}
+
+static enum moeq_status check_json(const char *path, struct moeq_bytes *text, struct moeq_error *err)
+{
+    size_t bad = 0;
+    enum moeq_status status = moeq_file_read_all(path, MAX_JSON_BYTES, text, err);
+    if (status)
+        return status;
+    if (!moeq_utf8_valid(text->data, text->n_bytes, &bad)) {
+        moeq_fail(err, MOEQ_DAMAGED, "invalid UTF-8");
+        moeq_error_at(err, bad);
+        return MOEQ_DAMAGED;
+    }
+    return moeq_json_check((const char *)text->data, text->n_bytes, 0, err);
+}
+
+void moeq_download_is_json(struct moeq_download *download, const char *path)
+{
+    struct moeq_error problem = {0};
+    struct moeq_bytes text = {0};
+    struct moeq_download_file *file = find_readable(download, path, false);
+    if (!file)
+        return;
+    char *full = moeq_download_path(download, path, &problem);
+    if (full && check_json(full, &text, &problem) == MOEQ_OK)
+        file->was_parsed = true;
+    else
+        report_json(download, path, &problem);
+    free(full);
+    moeq_bytes_free(&text);
 }
 
 /* ---- the index ---- */
@@ -303,11 +353,11 @@ static enum moeq_status read_head(struct moeq_download *d, struct moeq_download_
     }
     moeq_file_close(&open);
     free(full);
-    if (file->problem.status != MOEQ_OVER_MEMORY)
+    if (!is_no_finding(file->problem.status))
         return MOEQ_OK;
     if (err)
         *err = file->problem;
-    return MOEQ_OVER_MEMORY;
+    return file->problem.status;
 }
 
 static enum moeq_status read_heads(void *context, unsigned worker, uint64_t begin, uint64_t end,

@@ -35,4 +35,7 @@ const struct moeq_check_shard *moeq_shards_find(const struct moeq_shards *shards
  * pointer, or no JSON object. */
 json_t *moeq_download_json(struct moeq_download *download, const char *path, size_t max_bytes, bool needed);
 
+/* Looks whether a file of the folder is JSON of any kind, without a tree of it; a finding where it is not. */
+void moeq_download_is_json(struct moeq_download *download, const char *path);
+
 #endif

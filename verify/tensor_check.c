@@ -29,25 +29,37 @@ struct tensors {
     struct moeq_complaints complaints;
 };
 
+static int compare_entry(const struct entry *entry, const char *name, const char *shard)
+{
+    int order = strcmp(entry->tensor->name, name);
+    return order ? order : strcmp(entry->shard, shard);
+}
+
 static int by_name(const void *a, const void *b)
 {
     const struct entry *x = a, *y = b;
-    int order = strcmp(x->tensor->name, y->tensor->name);
-    return order ? order : strcmp(x->shard, y->shard);
+    return compare_entry(x, y->tensor->name, y->shard);
+}
+
+/* The index of the first that is not before that name in that shard, or n_entries. */
+static size_t find_place(const struct tensors *t, const char *name, const char *shard)
+{
+    size_t low = 0, high = t->n_entries;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (compare_entry(&t->entries[middle], name, shard) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
 /* The first of that name; in the order of by_name, another shard's may follow. */
 static struct entry *find_entry(const struct tensors *t, const char *name)
 {
-    size_t low = 0, high = t->n_entries;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (strcmp(t->entries[middle].tensor->name, name) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < t->n_entries && strcmp(t->entries[low].tensor->name, name) == 0 ? &t->entries[low] : NULL;
+    const size_t i = find_place(t, name, "");
+    return i < t->n_entries && strcmp(t->entries[i].tensor->name, name) == 0 ? &t->entries[i] : NULL;
 }
 
 static enum moeq_status gather(struct tensors *t, struct moeq_error *err)
@@ -86,11 +98,8 @@ static enum moeq_status find_twice(struct tensors *t, struct moeq_error *err)
 
 static bool holds(const struct tensors *t, const char *shard, const char *name)
 {
-    const struct entry *e = find_entry(t, name), *end = t->entries + t->n_entries;
-    for (; e && e < end && strcmp(e->tensor->name, name) == 0; e++)
-        if (strcmp(e->shard, shard) == 0)
-            return true;
-    return false;
+    const size_t i = find_place(t, name, shard);
+    return i < t->n_entries && compare_entry(&t->entries[i], name, shard) == 0;
 }
 
 static enum moeq_status compare_index(struct tensors *t, struct moeq_error *err)

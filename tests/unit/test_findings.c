@@ -22,7 +22,7 @@ static void test_order(void)
     CU_ASSERT_EQUAL(moeq_findings_count(&f, MOEQ_FAILED), 3);
     CU_ASSERT_EQUAL(moeq_findings_count(&f, MOEQ_WARNING), 1);
     CU_ASSERT_EQUAL(moeq_findings_count(&f, MOEQ_NOTE), 1);
-    CU_ASSERT_FALSE(f.out_of_memory);
+    CU_ASSERT_FALSE(f.stopped.status);
     moeq_findings_free(&f);
 }
 

@@ -117,6 +117,19 @@ static void test_none(void)
     moeq_name_groups_free(&groups);
 }
 
+/* The character that stands for a number inside. */
+static void test_names_with_the_mark(void)
+{
+    add("a.%d.%d", 10, 5);
+    add("a.%d.\1", 2, 0);
+    add("a.%d.%d", 3, 7);
+    EXPECT("1 a.10.5", "1 a.2.\1", "1 a.3.7");
+    add("a.\1", 0, 0);
+    add("a.%d", 5, 0);
+    add("a.%d", 6, 0);
+    EXPECT("2 a.{5-6}", "1 a.\1");
+}
+
 static void test_text(void)
 {
     static const char *const some[] = {"a.1.x", "a.2.x", "b", "c", "d.4", "d.5", "d.6"};
@@ -140,6 +153,7 @@ int main(void)
         {"numbers that are none", test_numbers_that_are_none},
         {"a name given twice", test_duplicates},
         {"no names", test_none},
+        {"names that hold the mark of a number", test_names_with_the_mark},
         {"as one text", test_text},
         {NULL, NULL},
     };
