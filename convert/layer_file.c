@@ -42,7 +42,7 @@ static bool is_copied(const struct moeq_plan_item *item)
     return item->n_bytes == 0 || moeq_format_equal(item->format, item->weight->format);
 }
 
-/* Items from `first` on that fit into a batch; at least one. */
+/* Items from `first` on that fit into a batch; at least one, and all that are read together. */
 static size_t count_items(const struct moeq_plan *plan, size_t first, size_t end)
 {
     uint64_t total = 0;
@@ -50,7 +50,8 @@ static size_t count_items(const struct moeq_plan *plan, size_t first, size_t end
     for (; i < end; i++) {
         const struct moeq_plan_item *item = &plan->items[i];
         uint64_t n = item->weight->n_padded + (is_copied(item) ? 0 : item->n_bytes);
-        if (i > first && total + n > MOEQ_BATCH_BYTES)
+        if (i > first && total + n > MOEQ_BATCH_BYTES &&
+            !moeq_source_one_read(plan->source, item->weight, plan->items[i - 1].weight))
             break;
         total += n;
     }

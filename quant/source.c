@@ -203,9 +203,15 @@ static const struct moeq_segment *segment_of(const struct moeq_source *s, const 
     return &s->package.segments[s->package.tensors[w->place].segment];
 }
 
+bool moeq_source_one_read(const struct moeq_source *source, const struct moeq_weight *a,
+                          const struct moeq_weight *b)
+{
+    return source->is_package && segment_of(source, a) == segment_of(source, b);
+}
+
 static bool shares_segment(const struct moeq_source *s, const struct moeq_weight *const *weights, size_t i)
 {
-    return s->is_package && i > 0 && segment_of(s, weights[i]) == segment_of(s, weights[i - 1]);
+    return i > 0 && moeq_source_one_read(s, weights[i], weights[i - 1]);
 }
 
 static uint64_t padded_bytes(const struct moeq_source *s, const struct moeq_weight *w)

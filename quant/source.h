@@ -80,6 +80,11 @@ enum moeq_status moeq_source_load(const struct moeq_source *source, const struct
                                   size_t n, struct moeq_bytes *buffer, struct moeq_matrix *matrices,
                                   struct moeq_error *err);
 
+/* Whether two weights are of one segment of a package, which is read, and its hash checked, as a whole: load
+ * them together, or it is read twice. */
+bool moeq_source_one_read(const struct moeq_source *source, const struct moeq_weight *a,
+                          const struct moeq_weight *b);
+
 /* Bytes that moeq_source_load needs in its buffer for these weights. */
 uint64_t moeq_source_load_bytes(const struct moeq_source *source, const struct moeq_weight *const *weights,
                                 size_t n);
