@@ -10,6 +10,7 @@
 #include "cmd_verify.h"
 #include "bytes.h"
 #include "interrupt.h"
+#include "kernels.h"
 #include "verb.h"
 
 #include <poll.h>
@@ -150,7 +151,9 @@ int main(int argc, char **argv)
         moeq_help_verb(stdout, verb);
         return finish_output(name, MOEQ_OK);
     }
-    enum moeq_status status = run_verb(verb, argc - 2, argv + 2, &err);
+    enum moeq_status status = moeq_kernels_check(&err);
+    if (!status)
+        status = run_verb(verb, argc - 2, argv + 2, &err);
     if (status && status != MOEQ_CHECK_FAILED && !err.status)
         moeq_fail(&err, MOEQ_BUG, "failed without saying why");
     if (err.status)

@@ -56,6 +56,9 @@ static void keep(struct moeq_plan_item *item, const char *reason)
 }
 
 /* Sets format and reason of one item; `used` counts the matches of each rule. */
+/* Of a rule: what it matched so far. */
+enum { MATCHED = 1, MATCHED_FIXED = 2 };
+
 static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_config *config,
                                const struct moeq_plan_request *request, size_t *used, struct moeq_error *err)
 {
@@ -66,16 +69,16 @@ static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_co
         if (rule_matches(&request->rules[i], config, w))
             rule = &request->rules[i];
     item->native = moeq_stored_natively(w->id.part, w->format);
-    if (item->native || !moeq_part_quantizable(w->id.part)) {
+    const bool is_fixed = item->native || !moeq_part_quantizable(w->id.part);
+    if (rule)
+        used[rule - request->rules] |= is_fixed ? MATCHED_FIXED : MATCHED;
+    if (is_fixed) {
         keep(item, role == MOEQ_ROLE_OTHER ? "kept: not part of this architecture"
                                            : "kept: always at its precision");
         return MOEQ_OK;
     }
     if (rule) {
-        used[rule - request->rules]++;
-        keep(item, "rule ");
-        if (!rule->keep)
-            item->format = rule->format;
+        item->format = rule->keep ? w->format : rule->format;
         snprintf(item->reason, sizeof item->reason, "rule %s", rule->text);
     } else if (request->has_level && !is_outside_layers(role)) {
         item->format = request->level;
@@ -283,9 +286,10 @@ static enum moeq_status decide_all(struct moeq_plan *plan, const struct moeq_pla
             item->n_bytes = item->native ? n_bytes : n_padded;
     }
     for (size_t i = 0; !status && i < request->n_rules; i++)
-        if (!used[i]) {
-            status = moeq_fail(err, MOEQ_USAGE, "the rule %s matches no tensor that an earlier rule left",
-                               request->rules[i].text);
+        if (!(used[i] & MATCHED)) {
+            status = moeq_fail(err, MOEQ_USAGE, "the rule %s matches %s", request->rules[i].text,
+                               used[i] ? "only tensors that always keep their precision"
+                                       : "no tensor that an earlier rule left");
             moeq_error_hint(err, "roles: experts, shared, dense, attn, embed, head, mtp; names: moeq convert "
                                  "--dry-run --json");
         }

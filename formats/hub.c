@@ -45,19 +45,19 @@ static int by_text(const void *a, const void *b)
 
 static void list_snapshots(const char *repository, const char *prefix, struct snapshots *out)
 {
-    char shown[MAX_SHOWN][MOEQ_SHA1_HEX];
+    char shown[MAX_SHOWN + 1][MOEQ_SHA1_HEX]; /* the first in their order, and a place for the next */
     char *path = moeq_path_join(repository, "snapshots", NULL);
     DIR *dir = path ? opendir(path) : NULL;
     *out = (struct snapshots){0};
     for (struct dirent *entry; dir && (entry = readdir(dir));)
         if (is_commit(entry->d_name) && strncmp(entry->d_name, prefix, strlen(prefix)) == 0) {
             memcpy(out->commit, entry->d_name, MOEQ_SHA1_HEX);
-            if (out->n < MAX_SHOWN)
-                memcpy(shown[out->n], entry->d_name, MOEQ_SHA1_HEX);
+            const size_t place = out->n < MAX_SHOWN ? out->n : MAX_SHOWN;
+            memcpy(shown[place], entry->d_name, MOEQ_SHA1_HEX);
+            qsort(shown, place + 1, sizeof *shown, by_text);
             out->n++;
         }
     size_t n = out->n < MAX_SHOWN ? out->n : MAX_SHOWN, used = 0;
-    qsort(shown, n, sizeof *shown, by_text);
     for (size_t i = 0; i < n; i++)
         used += (size_t)snprintf(out->list + used, sizeof out->list - used, "%s%s", i ? ", " : "", shown[i]);
     if (out->n > n)

@@ -1,6 +1,7 @@
 #include "kernels_table.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,6 +54,22 @@ static const struct {
 
 static const struct moeq_kernels *chosen;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+enum moeq_status moeq_kernels_check(struct moeq_error *err)
+{
+    const char *wanted = getenv("MOEQ_CPU");
+    char names[80];
+    size_t used = 0;
+    for (size_t i = 0; wanted && i < N_SETS; i++)
+        if (sets[i].runs()) {
+            if (strcmp(wanted, sets[i].cpu) == 0)
+                return MOEQ_OK;
+            used +=
+                (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", sets[i].cpu);
+        }
+    return wanted ? moeq_fail(err, MOEQ_USAGE, "MOEQ_CPU is \"%.40s\"; this machine has %s", wanted, names)
+                  : MOEQ_OK;
+}
 
 static void choose(void)
 {

@@ -30,7 +30,8 @@ struct moeq_kernels {
     void (*multiply_bf16)(const uint16_t *w, uint64_t ldw, const float *scales, uint64_t n_scales,
                           uint32_t group, const uint16_t *x, uint64_t n_k, float *y, uint64_t ldy,
                           uint64_t n_rows, uint64_t n_tokens);
-    void (*to_bf16)(const float *from, uint64_t n, uint16_t *to); /* to the nearest, ties to even */
+    /* To the nearest, ties to even; what is subnormal may become zero, as in the CPU's own conversion. */
+    void (*to_bf16)(const float *from, uint64_t n, uint16_t *to);
 
     /* Makes scores [n] into probabilities: exp(x - largest) / sum. Minus infinity becomes 0; n >= 1 and not
      * all of them are. */
@@ -63,6 +64,10 @@ struct moeq_kernels {
 /* The best set that this CPU and operating system support, or the one named by MOEQ_CPU in the environment
  * (scalar, avx2, avx512, avx512bf16) where it is supported. Constant after the first call. */
 const struct moeq_kernels *moeq_kernels(void);
+
+/* MOEQ_USAGE where MOEQ_CPU names a set that there is not, or that this machine cannot run: moeq_kernels then
+ * takes the best. */
+enum moeq_status moeq_kernels_check(struct moeq_error *err);
 
 /* All sets that this machine can run, for tests: NULL past the last. */
 const struct moeq_kernels *moeq_kernels_at(size_t index);

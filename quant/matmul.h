@@ -9,7 +9,8 @@
 /* How products are computed. Sums are float32 in both, in the order of the input features. */
 enum moeq_arithmetic {
     MOEQ_EXACT, /* weights and activations in float32 */
-    MOEQ_FAST   /* both rounded to BF16 where the CPU multiplies it, otherwise as MOEQ_EXACT */
+    MOEQ_FAST /* where the CPU multiplies BF16: activations, and weights without a level, rounded to it, codes
+                 as they are and scales in float32; otherwise as MOEQ_EXACT */
 };
 
 /* Whether this CPU multiplies BF16, so that the two differ. */

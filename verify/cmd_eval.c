@@ -26,8 +26,7 @@ static const struct moeq_option options_table[] = {
      "window scored",
      OPTION(convention), 0, 0, "windows|llama"},
     {"exact", 'x', MOEQ_OPTION_FLAG, NULL,
-     "compute in float32 throughout; otherwise weights and activations are rounded to BF16 where the CPU "
-     "multiplies that",
+     "compute in float32 throughout; otherwise activations are rounded to BF16 where the CPU multiplies that",
      OPTION(exact), 0, 0, NULL},
     {"ctx", 'c', MOEQ_OPTION_NUMBER, "N", "tokens of a window; default 256, with --convention llama 512",
      OPTION(context), 2, 1u << 20, NULL},

@@ -33,7 +33,7 @@ enum moeq_status moeq_evaluate(const struct moeq_source *source, const struct mo
 
 /* Bytes that moeq_evaluate needs at most, beyond what the process has already; computed from headers. */
 struct moeq_evaluation_memory {
-    struct moeq_sweep_memory sweep; /* of the larger of the two models */
+    struct moeq_sweep_memory sweep; /* of the model, not of a reference */
     uint64_t scoring;               /* logits of a chunk, heads, scores of the tokens */
     uint64_t total;
 };
