@@ -110,11 +110,6 @@ uint64_t moeq_layer_rows_at_once(const struct moeq_level *level)
     return level->block_rows > ROWS_AT_ONCE ? level->block_rows : ROWS_AT_ONCE;
 }
 
-static uint64_t larger(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* The buffers only grow: each counts with the largest that any batch needs. */
 uint64_t moeq_layer_files_memory(const struct moeq_plan *plan, unsigned n_jobs)
 {
@@ -131,13 +126,13 @@ uint64_t moeq_layer_files_memory(const struct moeq_plan *plan, unsigned n_jobs)
                 n_source += items[k].weight->n_padded;
                 n_packed += is_copied(&items[k]) ? 0 : items[k].n_bytes;
                 if (!is_copied(&items[k]))
-                    worker = larger(worker,
-                                    moeq_layer_rows_at_once(items[k].format.level) * items[k].weight->cols);
+                    worker = moeq_larger(worker, moeq_layer_rows_at_once(items[k].format.level) *
+                                                     items[k].weight->cols);
             }
             if (is_windowed(items, n))
                 n_packed = window_rows(items) * row_bytes(items);
-            source = larger(source, n_source);
-            packed = larger(packed, n_packed);
+            source = moeq_larger(source, n_source);
+            packed = moeq_larger(packed, n_packed);
         }
     }
     return source + packed + n_jobs * worker * sizeof(float);

@@ -93,3 +93,9 @@ bool moeq_utf8_valid(const uint8_t *data, size_t n, size_t *bad_offset)
     }
     return true;
 }
+
+bool moeq_has_suffix(const char *name, const char *suffix)
+{
+    const size_t n = strlen(name), m = strlen(suffix);
+    return n > m && strcmp(name + n - m, suffix) == 0;
+}

@@ -68,6 +68,14 @@ static inline void moeq_store_u64le(uint8_t *p, uint64_t v)
         p[i] = (uint8_t)(v >> (8 * i));
 }
 
+/* Whether a name ends so and is longer. */
+bool moeq_has_suffix(const char *name, const char *suffix);
+
+static inline uint64_t moeq_larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* True where n bytes are well-formed UTF-8 (no overlong form, no surrogate, at most U+10FFFF); otherwise
  * *bad_offset, if not NULL, is the offset of the first byte that is not. */
 bool moeq_utf8_valid(const uint8_t *data, size_t n, size_t *bad_offset);

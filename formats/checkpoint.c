@@ -81,12 +81,6 @@ static enum moeq_status load_index(const char *path, json_t **json, const char *
 
 /* ---- folders without an index ---- */
 
-static bool has_suffix(const char *name, const char *suffix)
-{
-    size_t n = strlen(name), m = strlen(suffix);
-    return n > m && strcmp(name + n - m, suffix) == 0;
-}
-
 struct single {
     char *name; /* on the heap */
     size_t n;   /* of .safetensors files */
@@ -95,7 +89,7 @@ struct single {
 static enum moeq_status meet_file(void *context, const char *name, struct moeq_error *err)
 {
     struct single *single = context;
-    if (!has_suffix(name, ".safetensors"))
+    if (!moeq_has_suffix(name, ".safetensors"))
         return MOEQ_OK;
     single->n++;
     if (single->name && strcmp(name, SINGLE_NAME) != 0)
@@ -133,7 +127,7 @@ static enum moeq_status meet_name(void *context, const char *name, struct moeq_e
     (void)err;
     contents->has_config = contents->has_config || strcmp(name, "config.json") == 0;
     contents->has_weights =
-        contents->has_weights || strcmp(name, MOEQ_INDEX_NAME) == 0 || has_suffix(name, ".safetensors");
+        contents->has_weights || strcmp(name, MOEQ_INDEX_NAME) == 0 || moeq_has_suffix(name, ".safetensors");
     return MOEQ_OK;
 }
 

@@ -13,7 +13,8 @@
 #define MOEQ_MAX_JSON_VALUES 4000000
 
 /* Parses n bytes as one JSON value of any kind. Duplicate keys, invalid UTF-8, NUL in strings, trailing text,
- * nesting beyond 2048 and more than MOEQ_MAX_JSON_VALUES values are MOEQ_DAMAGED, with the byte offset. Returns NULL and sets *err. */
+ * nesting beyond 2048 and more than MOEQ_MAX_JSON_VALUES values are MOEQ_DAMAGED, with the byte offset.
+ * Returns NULL and sets *err. */
 json_t *moeq_json_parse(const void *data, size_t n, struct moeq_error *err);
 
 /* Reads and parses a file of at most max_bytes whose top level must be an object. */

@@ -233,3 +233,9 @@ enum moeq_status moeq_hf_metadata_parse(const char *text, size_t n, struct moeq_
         return moeq_fail(err, MOEQ_DAMAGED, "the third line is not a time");
     return MOEQ_OK;
 }
+
+int moeq_record_by_path(const void *a, const void *b)
+{
+    const struct moeq_record *x = a, *y = b;
+    return strcmp(x->path, y->path);
+}

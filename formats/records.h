@@ -28,6 +28,8 @@ struct moeq_records {
 
 void moeq_records_free(struct moeq_records *records);
 
+int moeq_record_by_path(const void *a, const void *b); /* for qsort and bsearch */
+
 /* Appends the entries of a list of SHA-256: lines "HEX  PATH", "HEX *PATH" or "SHA256 (PATH) = HEX"; a line
  * with only a hash is for the file `bare` (NULL: no such line is allowed). Fails only where memory is out. */
 enum moeq_status moeq_sums_parse(const char *text, size_t n, const char *bare, struct moeq_records *records,

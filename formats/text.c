@@ -70,12 +70,6 @@ enum moeq_status moeq_text_join_lines(struct moeq_bytes *bytes, struct moeq_erro
 
 /* ---- bytes ---- */
 
-static bool has_suffix(const char *name, const char *suffix)
-{
-    size_t n = strlen(name), m = strlen(suffix);
-    return n >= m && strcmp(name + n - m, suffix) == 0;
-}
-
 /* All of a stream, decompressed where it begins as gzip. Closes the stream. */
 static enum moeq_status read_stream(struct moeq_stream *stream, size_t max_bytes, struct moeq_bytes *out,
                                     struct moeq_error *err)
@@ -153,7 +147,7 @@ enum moeq_status moeq_text_read(const char *path, size_t max_bytes, struct moeq_
     const bool is_file = strcmp(path, "-") != 0 && stat(path, &info) == 0 && S_ISREG(info.st_mode);
     enum moeq_status status =
         is_file ? read_file(path, max_bytes, out, err) : read_pipe(path, max_bytes, out, err);
-    if (!status && (has_suffix(path, ".jsonl") || has_suffix(path, ".jsonl.gz")))
+    if (!status && (moeq_has_suffix(path, ".jsonl") || moeq_has_suffix(path, ".jsonl.gz")))
         status = moeq_text_join_lines(out, err);
     if (status == MOEQ_DAMAGED || status == MOEQ_IO)
         moeq_error_in_file(err, strcmp(path, "-") == 0 ? "standard input" : path);

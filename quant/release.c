@@ -27,12 +27,6 @@ struct listing {
 
 /* ---- tensors that belong together ---- */
 
-static bool ends_with(const char *name, const char *suffix)
-{
-    size_t n = strlen(name), m = strlen(suffix);
-    return n > m && strcmp(name + n - m, suffix) == 0;
-}
-
 static enum encoding encoding_of(const struct listing *l, const struct moeq_tensor *tensor)
 {
     const enum moeq_part part = moeq_name_parse(tensor->name).part;
@@ -40,7 +34,7 @@ static enum encoding encoding_of(const struct listing *l, const struct moeq_tens
         return ENCODING_PLAIN; /* of a format of its own: carried as it is */
     if (part == MOEQ_PART_FUSED_GATE_UP || part == MOEQ_PART_FUSED_DOWN)
         return ENCODING_FUSED;
-    if (ends_with(tensor->name, ".weight" INT4_CODES))
+    if (moeq_has_suffix(tensor->name, ".weight" INT4_CODES))
         return ENCODING_INT4;
     return tensor->dtype == MOEQ_F8_E4M3 ? ENCODING_FP8 : ENCODING_PLAIN;
 }

@@ -195,11 +195,6 @@ static uint64_t mlp_bytes(const struct moeq_source *s, enum moeq_part gate, int 
     return moeq_source_load_bytes(s, w, 3);
 }
 
-static uint64_t largest(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* The packed weights that are in memory at once: those computed with and those being loaded. */
 static uint64_t weights_at_once(const struct moeq_source *source, bool sparse)
 {
@@ -208,14 +203,14 @@ static uint64_t weights_at_once(const struct moeq_source *source, bool sparse)
     const struct moeq_weight *head = moeq_source_part(source, MOEQ_PART_HEAD, -1, -1);
     uint64_t n = 0;
     for (uint32_t layer = 0; layer < c->n_layers; layer++) {
-        n = largest(n, attention_bytes(source, (int)layer, sparse));
-        n = largest(n, mlp_bytes(source, MOEQ_PART_DENSE_GATE, (int)layer, -1));
-        n = largest(n, mlp_bytes(source, MOEQ_PART_SHARED_GATE, (int)layer, -1));
+        n = moeq_larger(n, attention_bytes(source, (int)layer, sparse));
+        n = moeq_larger(n, mlp_bytes(source, MOEQ_PART_DENSE_GATE, (int)layer, -1));
+        n = moeq_larger(n, mlp_bytes(source, MOEQ_PART_SHARED_GATE, (int)layer, -1));
         for (uint32_t e = 0; e < c->n_experts && moeq_config_layer_is_moe(c, layer); e++)
-            n = largest(n, mlp_bytes(source, MOEQ_PART_EXPERT_GATE, (int)layer, (int)e));
+            n = moeq_larger(n, mlp_bytes(source, MOEQ_PART_EXPERT_GATE, (int)layer, (int)e));
     }
-    const uint64_t alone = largest(embed_weight ? embed_weight->n_padded : 0, head ? head->n_padded : 0);
-    return largest(alone, 2 * n);
+    const uint64_t alone = moeq_larger(embed_weight ? embed_weight->n_padded : 0, head ? head->n_padded : 0);
+    return moeq_larger(alone, 2 * n);
 }
 
 struct moeq_sweep_memory moeq_sweep_memory_of(const struct moeq_config *config, uint64_t weights,
@@ -227,10 +222,11 @@ struct moeq_sweep_memory moeq_sweep_memory_of(const struct moeq_config *config, 
     struct moeq_sweep_memory m = {.weights = weights, .head = head};
     m.hidden = 2 * n * c->hidden * sizeof(float);
     m.routing = 2 * n * c->top_k * (sizeof(int32_t) + sizeof(float));
-    uint64_t widest = largest(largest(c->hidden, moeq_ffn_width(c)), (uint64_t)c->n_heads * c->v_width);
+    uint64_t widest =
+        moeq_larger(moeq_larger(c->hidden, moeq_ffn_width(c)), (uint64_t)c->n_heads * c->v_width);
     uint64_t panel = moeq_matmul_scratch_bytes(widest);
     uint64_t one_head = moeq_attention_scratch_bytes(c, context);
-    m.work = moeq_layer_work_bytes(c, chunk) + n_jobs * largest(panel, one_head) +
+    m.work = moeq_layer_work_bytes(c, chunk) + n_jobs * moeq_larger(panel, one_head) +
              moeq_activations_bytes(chunk, widest);
     if (moeq_indexer_is_needed(c, context)) {
         m.routing += n * moeq_selected_row(context);

@@ -80,9 +80,7 @@ static enum moeq_status inspect_source(const struct inspect_options *o, const ch
 
 static bool is_header_file(const char *path)
 {
-    static const char suffix[] = ".safetensors";
-    const size_t n = strlen(path), m = sizeof suffix - 1;
-    return n > m && strcmp(path + n - m, suffix) == 0 && !moeq_path_is_dir(path);
+    return moeq_has_suffix(path, ".safetensors") && !moeq_path_is_dir(path);
 }
 
 /* Values may be whole documents: JSON has them in full. */

@@ -27,12 +27,6 @@ const char *moeq_layout_name(enum moeq_layout layout)
     return names[layout];
 }
 
-bool moeq_has_suffix(const char *name, const char *suffix)
-{
-    size_t n = strlen(name), m = strlen(suffix);
-    return n > m && strcmp(name + n - m, suffix) == 0;
-}
-
 char *moeq_download_path(const struct moeq_download *download, const char *path, struct moeq_error *err)
 {
     return moeq_path_join(download->folder, path, err);

@@ -10,8 +10,6 @@ enum moeq_status moeq_download_read_records(struct moeq_download *download, stru
 /* The lists of hashes beside one file; entries about others are ignored. */
 enum moeq_status moeq_download_read_sums_of(struct moeq_download *download, struct moeq_error *err);
 
-bool moeq_has_suffix(const char *name, const char *suffix);
-
 /* Whether it is, by its name, a file that a loader may want: weights, configuration, tokenizer, code. */
 bool moeq_is_loaded(const char *path);
 

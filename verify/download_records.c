@@ -98,12 +98,6 @@ static void join_blobs(struct moeq_download *d)
     }
 }
 
-static int by_record_path(const void *a, const void *b)
-{
-    const struct moeq_record *x = a, *y = b;
-    return strcmp(x->path, y->path);
-}
-
 static enum moeq_status read_tree(struct moeq_download *d, const char *below, struct moeq_error *err)
 {
     struct moeq_bytes text = {0};
@@ -129,7 +123,7 @@ static enum moeq_status read_tree(struct moeq_download *d, const char *below, st
     moeq_bytes_free(&text);
     report_left_out(d, &d->tree, name);
     if (d->tree.n_items)
-        qsort(d->tree.items, d->tree.n_items, sizeof *d->tree.items, by_record_path);
+        qsort(d->tree.items, d->tree.n_items, sizeof *d->tree.items, moeq_record_by_path);
     for (size_t i = 0; i < d->tree.n_items; i++) {
         struct moeq_download_file *file = moeq_download_find(d, d->tree.items[i].path);
         if (file)

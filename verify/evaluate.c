@@ -206,18 +206,13 @@ static uint64_t scoring_bytes(const struct moeq_config *config, const struct moe
     return logits + sweep->head + sweep->work + n_scored * sizeof(double);
 }
 
-static uint64_t larger(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 struct moeq_evaluation_memory moeq_evaluate_memory_of(const struct moeq_config *config,
                                                       struct moeq_sweep_memory sweep,
                                                       const struct moeq_windows *windows)
 {
     struct moeq_evaluation_memory m = {.sweep = sweep, .scoring = scoring_bytes(config, &sweep, windows)};
     const uint64_t kept = m.sweep.hidden / 2; /* what stays of a sweep that is over */
-    m.total = larger(sweep_bytes(&m.sweep), kept + m.scoring);
+    m.total = moeq_larger(sweep_bytes(&m.sweep), kept + m.scoring);
     return m;
 }
 
@@ -233,8 +228,8 @@ struct moeq_evaluation_memory moeq_evaluate_memory(const struct moeq_source *sou
     const struct moeq_sweep_memory other =
         moeq_sweep_memory(reference, windows->n_windows, windows->context, n_jobs);
     const uint64_t kept = m.sweep.hidden / 2;
-    const uint64_t sweeps = larger(sweep_bytes(&m.sweep), kept + sweep_bytes(&other));
+    const uint64_t sweeps = moeq_larger(sweep_bytes(&m.sweep), kept + sweep_bytes(&other));
     m.scoring += scoring_bytes(&reference->config, &other, windows) + n_scored * (sizeof(double) + 1);
-    m.total = larger(sweeps, kept + other.hidden / 2 + m.scoring);
+    m.total = moeq_larger(sweeps, kept + other.hidden / 2 + m.scoring);
     return m;
 }

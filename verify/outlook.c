@@ -129,11 +129,6 @@ struct tally {
     uint64_t batch, worker;          /* of converting */
 };
 
-static uint64_t larger(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* What DeepSeek-V4's tensors hold, scales included. */
 static uint64_t stored_bytes(const struct moeq_kind *kind)
 {
@@ -176,18 +171,19 @@ static void count_kinds(struct tally *t, const struct moeq_kind *kinds, size_t n
         const uint64_t made = !changes                                            ? 0
                               : to.level->rows_only && n_bytes > MOEQ_BATCH_BYTES ? MOEQ_BATCH_BYTES
                                                                                   : n_bytes;
-        t->batch = larger(t->batch, padded(from, &kinds[i]) + made);
+        t->batch = moeq_larger(t->batch, padded(from, &kinds[i]) + made);
         if (changes)
-            t->worker = larger(t->worker, moeq_layer_rows_at_once(to.level) * kinds[i].cols * sizeof(float));
+            t->worker =
+                moeq_larger(t->worker, moeq_layer_rows_at_once(to.level) * kinds[i].cols * sizeof(float));
         if (outside)
-            t->weights = larger(t->weights, n_bytes);
+            t->weights = moeq_larger(t->weights, n_bytes);
         if (kinds[i].part == MOEQ_PART_HEAD)
             t->head = n_bytes;
         if (role <= MOEQ_ROLE_ATTENTION)
             groups[group_of(role)] += n_bytes;
     }
     for (size_t g = 0; main_layer && g < sizeof groups / sizeof *groups; g++)
-        t->weights = larger(t->weights, 2 * groups[g]); /* computed with, and being loaded */
+        t->weights = moeq_larger(t->weights, 2 * groups[g]); /* computed with, and being loaded */
 }
 
 static void estimate(struct moeq_outlook *o, const struct moeq_config *c, const char *level)

@@ -185,16 +185,11 @@ const struct moeq_check_shard *moeq_shards_find(const struct moeq_shards *shards
 
 /* ---- what should be there ---- */
 
-static int by_record_path(const void *a, const void *b)
-{
-    const struct moeq_record *x = a, *y = b;
-    return strcmp(x->path, y->path);
-}
-
 static const struct moeq_record *in_tree(const struct moeq_download *d, const char *path)
 {
     const struct moeq_record key = {.path = (char *)path};
-    return d->tree.n_items ? bsearch(&key, d->tree.items, d->tree.n_items, sizeof key, by_record_path) : NULL;
+    return d->tree.n_items ? bsearch(&key, d->tree.items, d->tree.n_items, sizeof key, moeq_record_by_path)
+                           : NULL;
 }
 
 /* With an index, that names the weights which are needed. */
