@@ -45,7 +45,7 @@ static enum moeq_status pack_package(const struct pack_options *o, const char *f
     enum moeq_status status = moeq_package_open(&package, folder, err);
     if (status)
         return status;
-    struct moeq_pack pack = {.package = &package, .out = o->out, .force = o->force};
+    struct moeq_pack pack = {.package = &package, .folder = folder, .out = o->out, .force = o->force};
     pack.progress = moeq_progress_start("pack", "bytes", moeq_pack_work(&package), o->common.quiet);
     status = moeq_pack_run(&pack, &result, err);
     moeq_progress_end(pack.progress);
@@ -55,18 +55,34 @@ static enum moeq_status pack_package(const struct pack_options *o, const char *f
     return status;
 }
 
+/* What is written is a tar as it is, so that its parts can be read in place. */
+static enum moeq_status check_name(const char *out, struct moeq_error *err)
+{
+    static const char *const others[] = {".gz", ".tgz", ".zst", ".xz", ".bz2", ".zip"};
+    enum moeq_status status = MOEQ_OK;
+    if (!out)
+        status = moeq_fail(err, MOEQ_USAGE, "where to? -o is missing");
+    else if (strcmp(out, "-") == 0)
+        status = moeq_fail(err, MOEQ_USAGE,
+                           "the tar is read back before it gets its name: it cannot go to a pipe");
+    for (size_t i = 0; !status && i < sizeof others / sizeof *others; i++)
+        if (moeq_has_suffix(out, others[i]))
+            status =
+                moeq_fail(err, MOEQ_USAGE, "what is written is an uncompressed tar, not a %s", others[i]);
+    moeq_error_hint(err, "give -o NAME.tar");
+    return status;
+}
+
 static enum moeq_status run(void *options, const char *const *positional, size_t n_positional,
                             struct moeq_error *err)
 {
     const struct pack_options *o = options;
     struct moeq_place place;
     (void)n_positional;
-    if (!o->out) {
-        moeq_fail(err, MOEQ_USAGE, "where to? -o is missing");
-        moeq_error_hint(err, "give -o NAME.tar");
-        return MOEQ_USAGE;
-    }
-    enum moeq_status status = moeq_place_open(&place, positional[0], err);
+    enum moeq_status status = check_name(o->out, err);
+    if (status)
+        return status;
+    status = moeq_place_open(&place, positional[0], err);
     if (!status)
         status = pack_package(o, place.path, err);
     moeq_place_close(&place);

@@ -249,8 +249,9 @@ static enum moeq_status check_out(const struct moeq_pack *pack, struct moeq_erro
     struct stat info;
     if (lstat(pack->out, &info) != 0)
         return MOEQ_OK;
-    if (stat(pack->out, &info) == 0 && S_ISDIR(info.st_mode)) {
-        moeq_fail(err, MOEQ_IO, "the output exists and is a folder");
+    if (stat(pack->out, &info) == 0 && !S_ISREG(info.st_mode)) {
+        moeq_fail(err, MOEQ_IO, "the output exists and is %s",
+                  S_ISDIR(info.st_mode) ? "a folder" : "no regular file");
         moeq_error_hint(err, "give the name of a file, usually NAME.tar");
     } else if (!pack->force) {
         moeq_fail(err, MOEQ_IO, "the output exists");
@@ -260,6 +261,20 @@ static enum moeq_status check_out(const struct moeq_pack *pack, struct moeq_erro
     }
     moeq_error_in_file(err, pack->out);
     return MOEQ_IO;
+}
+
+/* A file of the package must not be written over while it is read, nor may another lie among them. */
+static enum moeq_status check_not_in_package(const struct moeq_pack *pack, const struct moeq_out_dir *dir,
+                                             struct moeq_error *err)
+{
+    struct stat package, out;
+    if (stat(pack->folder, &package) != 0 || fstat(dir->fd, &out) != 0 ||
+        package.st_dev != out.st_dev || package.st_ino != out.st_ino)
+        return MOEQ_OK;
+    moeq_fail(err, MOEQ_USAGE, "the output would lie in the package itself");
+    moeq_error_in_file(err, pack->out);
+    moeq_error_hint(err, "choose another output");
+    return MOEQ_USAGE;
 }
 
 static enum moeq_status write_out(const struct moeq_pack *pack, const struct moeq_out_dir *dir,
@@ -288,8 +303,10 @@ enum moeq_status moeq_pack_run(const struct moeq_pack *pack, struct moeq_pack_re
         status = moeq_out_dir_of_file(&dir, pack->out, &name, err);
     if (status)
         return status;
+    status = check_not_in_package(pack, &dir, err);
     locale_t before = moeq_feed_begin_utf8();
-    status = write_out(pack, &dir, name, &result->n_bytes, err);
+    if (!status)
+        status = write_out(pack, &dir, name, &result->n_bytes, err);
     moeq_feed_end_utf8(before);
     moeq_out_dir_close(&dir);
     return status;

@@ -87,12 +87,20 @@ static void print_share(double rate, double peak)
         printf(" %6s %4s", "-", "");
 }
 
+static enum moeq_status parse_level(const char *text, struct moeq_format *out, struct moeq_error *err)
+{
+    enum moeq_status status = moeq_format_parse(text, (struct moeq_format){.group = 128}, out, err);
+    if (!status && !out->level->encode)
+        status = moeq_fail(err, MOEQ_USAGE, "level %s can be kept, not made", out->level->name);
+    return status;
+}
+
 static enum moeq_status bench_product(struct bench *b, const char *level, const uint64_t shape[2],
                                       uint64_t n_tokens, struct moeq_error *err)
 {
     struct moeq_product_case c = {.rows = shape[0], .cols = shape[1], .n_tokens = n_tokens};
     struct moeq_product_rate rate;
-    enum moeq_status status = moeq_format_parse(level, (struct moeq_format){.group = 128}, &c.format, err);
+    enum moeq_status status = parse_level(level, &c.format, err);
     if (!status)
         status = moeq_bench_product(&c, b->pool, &rate, err);
     if (status)
@@ -176,8 +184,11 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
                             struct moeq_error *err)
 {
     struct bench b = {.options = options};
+    struct moeq_format format;
     (void)positional;
     (void)n_positional;
+    if (b.options->level && parse_level(b.options->level, &format, err))
+        return MOEQ_USAGE;
     b.pool = moeq_verb_pool(&b.options->common, err);
     if (!b.pool)
         return MOEQ_OVER_MEMORY;
@@ -190,31 +201,30 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
         status = bench_products(&b, err);
     if (!status)
         status = bench_bytes(&b, err);
-    moeq_pool_join(b.pool);
     if (status || !b.options->common.json) {
         json_decref(b.products);
         json_decref(b.encoders);
-        return status;
+    } else {
+        status = moeq_verb_print_json(json_pack("{s:s, s:i, s:o, s:o, s:o}", "moeq", "bench", "version", 1,
+                                                "machine", machine_json(&b), "products", b.products, "bytes",
+                                                b.encoders),
+                                      err);
     }
-    return moeq_verb_print_json(json_pack("{s:s, s:i, s:o, s:o, s:o}", "moeq", "bench", "version", 1,
-                                          "machine", machine_json(&b), "products", b.products, "bytes",
-                                          b.encoders),
-                                err);
+    moeq_pool_join(b.pool);
+    return status;
 }
 
 const struct moeq_verb moeq_verb_bench = {
     .name = "bench",
     .arguments = "",
     .summary = "how fast this machine multiplies, and what share of it moeq reaches",
-    .details = "Products of M tokens with a packed matrix, one core: laying out the activations and decoding "
-               "the weights "
-               "included. \"exact\" is float32, \"fast\" BF16 with float32 sums where the CPU multiplies "
-               "BF16; beside each its "
-               "share of the peak of that instruction, measured from registers in the same run. \"jobs\" is "
-               "what all threads "
-               "reach against one. \"BLAS\" decodes to float32 and calls cblas_sgemm, if libopenblas.so.0 is "
-               "installed; "
-               "\"ratio\" is fast against it. \"GB/s\" counts packed weights.",
+    .details =
+        "Products of M tokens with a packed matrix, one core: laying out the activations and decoding the "
+        "weights included. \"exact\" is float32, \"fast\" BF16 with float32 sums where the CPU multiplies "
+        "BF16; beside each its share of the peak of that instruction, measured from registers in the same "
+        "run. \"jobs\" is what all threads reach against one. \"BLAS\" decodes to float32 and calls "
+        "cblas_sgemm, if libopenblas.so.0 is installed; \"ratio\" is fast against it. \"GB/s\" counts "
+        "packed weights.",
     .options = options_table,
     .n_positional_min = 0,
     .n_positional_max = 0,
