@@ -158,6 +158,10 @@ struct moeq_tokenizer *moeq_tokenizer_open(const char *dir, struct moeq_error *e
         goto out;
     t = parse_new(form, &(struct part){main, main_path}, &(struct part){config, config_path}, e);
 out:
+    if (e->status == MOEQ_UNSUPPORTED)
+        moeq_error_hint(e, "moeq has the byte-level BPE of the DeepSeek, Kimi and GLM releases");
+    else if (e->status == MOEQ_DAMAGED)
+        moeq_error_hint(e, "download it again");
     moeq_bytes_free(&main);
     moeq_bytes_free(&config);
     free(main_path);

@@ -71,6 +71,9 @@ static enum moeq_status cut_text(struct eval *e, struct moeq_error *err)
         status = moeq_windows_cut(&e->windows, tokenizer, e->source.config.bos, text.data, text.n_bytes,
                                   e->llama ? MOEQ_CONVENTION_LLAMA : MOEQ_CONVENTION_WINDOWS,
                                   context_of(e->options, e->llama), e->options->windows, err);
+    if (!status && e->windows.context > e->source.config.max_positions && !e->options->common.quiet)
+        fprintf(stderr, "moeq eval: note: windows of %llu tokens, the model was made for %u\n",
+                (unsigned long long)e->windows.context, (unsigned)e->source.config.max_positions);
     moeq_error_in_file(err, e->options->text);
     moeq_tokenizer_close(tokenizer);
     moeq_bytes_free(&text);

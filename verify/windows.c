@@ -11,7 +11,7 @@ static enum moeq_status tokenise(struct moeq_tokens *tokens, const struct moeq_t
     if (llama && n_bytes && text[n_bytes - 1] == '\n')
         n_bytes--;
     enum moeq_status status = moeq_tokenizer_encode(tokenizer, text, n_bytes, tokens, err);
-    if (status || !llama || !moeq_tokenizer_adds_bos(tokenizer))
+    if (status || !llama || bos < 0 || !moeq_tokenizer_adds_bos(tokenizer))
         return status;
     int32_t *with_bos = realloc(tokens->ids, (tokens->n_tokens + 1) * sizeof *with_bos);
     if (!with_bos)
@@ -34,11 +34,9 @@ enum moeq_status moeq_windows_cut(struct moeq_windows *windows, const struct moe
     if (context < (llama ? 4 : 2))
         return moeq_fail(err, MOEQ_USAGE, "a context of %llu tokens scores nothing",
                          (unsigned long long)context);
-    if (bos < 0)
-        return moeq_fail(err, MOEQ_UNSUPPORTED,
-                         "config.json names no bos_token_id, which every window begins with");
     enum moeq_status status = tokenise(&tokens, tokenizer, bos, text, n_bytes, llama, err);
-    const uint64_t stride = llama ? context : context - 1; /* tokens of the text that a window takes */
+    const uint64_t stride =
+        llama || bos < 0 ? context : context - 1; /* tokens of the text that a window takes */
     windows->n_text_tokens = tokens.n_tokens;
     windows->n_windows = tokens.n_tokens / stride;
     windows->first = llama ? context / 2 : 0;
@@ -56,7 +54,7 @@ enum moeq_status moeq_windows_cut(struct moeq_windows *windows, const struct moe
     for (uint64_t w = 0; !status && w < windows->n_windows; w++) {
         int32_t *window = windows->tokens + w * context;
         memcpy(window + context - stride, tokens.ids + w * stride, stride * sizeof *window);
-        window[0] = bos;
+        window[0] = bos < 0 ? window[0] : bos;
     }
     moeq_tokens_free(&tokens);
     return status;
