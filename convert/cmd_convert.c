@@ -77,12 +77,26 @@ static enum moeq_status split_rules(struct conversion *c, struct moeq_error *err
     return MOEQ_OK;
 }
 
-static bool makes_asymmetric(const struct conversion *c, const struct moeq_plan_request *request)
+/* --asym and --group complete levels that leave them open; where there is none, they were given in vain. */
+static enum moeq_status check_defaults(const struct conversion *c, const struct moeq_plan_request *request,
+                                       struct moeq_format defaults, struct moeq_error *err)
 {
-    bool found = request->has_level && request->level.asymmetric;
-    for (size_t i = 0; i < c->n_rules; i++)
-        found = found || c->rules[i].format.asymmetric;
-    return found;
+    const struct convert_options *o = c->options;
+    bool asymmetric = request->has_level && request->level.asymmetric;
+    bool group = request->has_level && request->level.group == defaults.group;
+    for (size_t i = 0; i < c->n_rules; i++) {
+        asymmetric = asymmetric || c->rules[i].format.asymmetric;
+        group = group || c->rules[i].format.group == defaults.group;
+    }
+    enum moeq_status status = MOEQ_OK;
+    if (o->asymmetric && !asymmetric)
+        status = moeq_fail(err, MOEQ_USAGE, "--asym is for int4, which neither --level nor a rule makes");
+    else if (o->group && !group)
+        status =
+            moeq_fail(err, MOEQ_USAGE,
+                      "--group %s is for int4 and int8, and neither --level nor a rule takes it", o->group);
+    moeq_error_hint(err, "drop it, or give --level int4 or a rule such as experts=int4");
+    return status;
 }
 
 static enum moeq_status make_plan(struct conversion *c, struct moeq_error *err)
@@ -100,10 +114,8 @@ static enum moeq_status make_plan(struct conversion *c, struct moeq_error *err)
     request.has_level = o->level && strcmp(o->level, "keep") != 0;
     if (!status && request.has_level)
         status = moeq_format_parse(o->level, defaults, &request.level, err);
-    if (!status && o->asymmetric && !makes_asymmetric(c, &request)) {
-        status = moeq_fail(err, MOEQ_USAGE, "--asym is for int4, which neither --level nor a rule makes");
-        moeq_error_hint(err, "drop it, or give --level int4 or a rule such as experts=int4");
-    }
+    if (!status)
+        status = check_defaults(c, &request, defaults, err);
     if (!status)
         status = moeq_plan_make(&c->plan, &c->source, &request, err);
     return status;
