@@ -36,6 +36,7 @@ enum moeq_status moeq_sha256_file(const char *path, char hex[MOEQ_SHA256_HEX], s
 struct moeq_digests {
     bool want_sha256, want_git_sha1; /* these three are set by the caller */
     bool read_ahead;                 /* by a second thread: where a core is idle */
+    bool was_read_ahead;             /* not of small files, nor of what must be decompressed */
     char sha256[MOEQ_SHA256_HEX];    /* lower-case hexadecimal; "" where not wanted */
     char git_sha1[MOEQ_SHA1_HEX];    /* of the git blob: SHA-1 of "blob SIZE\0" and the bytes */
     double read_seconds, hash_seconds;
