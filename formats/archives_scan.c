@@ -165,15 +165,11 @@ static enum moeq_status check_kind(struct archive_entry *entry, const char *name
 static enum moeq_status add_member(struct scan *s, const char *name, uint64_t n_bytes, struct moeq_error *err)
 {
     struct moeq_archive *a = s->a;
-    if (a->n_members == a->capacity) {
-        size_t capacity = a->capacity ? 2 * a->capacity : 64;
-        struct moeq_member *larger = realloc(a->members, capacity * sizeof *larger);
-        if (!larger)
-            return moeq_fail_alloc(err, capacity * sizeof *larger);
-        a->members = larger;
-        a->capacity = capacity;
-    }
-    struct moeq_member *m = &a->members[a->n_members];
+    struct moeq_member *members = moeq_grown(a->members, a->n_members, &a->capacity, sizeof *members, err);
+    if (!members)
+        return MOEQ_OVER_MEMORY;
+    a->members = members;
+    struct moeq_member *m = &members[a->n_members];
     *m = (struct moeq_member){.n_bytes = n_bytes, .index = s->index};
     m->name = moeq_strdup(name, err);
     if (!m->name)
