@@ -45,7 +45,8 @@ struct moeq_digests {
 /* Sees every block of the file in order. */
 typedef void moeq_block_visit(void *context, uint64_t offset, const uint8_t *data, size_t n_bytes);
 
-/* Reads an open file front to back once; `visit` may be NULL. MOEQ_INTERRUPTED as above. */
+/* Reads an open file front to back once; `visit` may be NULL. MOEQ_INTERRUPTED as above. Several files of an
+ * archive: see turns.h. */
 enum moeq_status moeq_file_digest(const struct moeq_file *file, struct moeq_digests *digests,
                                   moeq_block_visit *visit, void *context, struct moeq_error *err);
 
