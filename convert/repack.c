@@ -26,10 +26,12 @@ struct job {
 
 /* ---- provenance ---- */
 
-static enum moeq_status hash_source(void *context, size_t i, bool is_last, struct moeq_error *err)
+static enum moeq_status hash_source(void *context, unsigned worker, size_t i, bool is_last,
+                                    struct moeq_error *err)
 {
     struct job *job = context;
     struct moeq_source_file *file = &job->provenance.sources[i];
+    (void)worker;
     (void)is_last;
     char *path = moeq_provenance_path(&job->provenance, job->plan->source, i, err);
     enum moeq_status status = path ? moeq_interrupt_check(err) : MOEQ_OVER_MEMORY;

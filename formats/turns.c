@@ -48,13 +48,13 @@ static enum moeq_status visit_pieces(void *context, unsigned worker, uint64_t be
                                      struct moeq_error *err)
 {
     const struct run *r = context;
-    (void)worker;
     enum moeq_status status = MOEQ_OK;
     for (uint64_t piece = begin; !status && piece < end; piece++) {
         const size_t n = piece == 0 && r->n_streamed ? r->n_streamed : 1;
         const size_t first = piece && r->n_streamed ? (size_t)piece + r->n_streamed - 1 : (size_t)piece;
         for (size_t i = first; !status && i < first + n; i++)
-            status = r->visit(r->context, r->turns->items[i].file, r->n_pieces - piece < r->n_workers, err);
+            status = r->visit(r->context, worker, r->turns->items[i].file, r->n_pieces - piece < r->n_workers,
+                              err);
     }
     return status;
 }

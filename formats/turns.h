@@ -1,4 +1,4 @@
-/* Many files on a pool, each read once.
+/* Many files, or parts of files, on a pool, each read once.
  *
  * Those that must be decompressed are one piece of work, in the order in which they lie in their archive: in
  * any other order, or by several threads, the archive would be decompressed again and again, how often being
@@ -22,9 +22,11 @@ struct moeq_turns {
     size_t n, capacity;
 };
 
-/* What is done with a file. `is_last`: fewer files than workers are left. */
-typedef enum moeq_status moeq_turn_visit(void *context, size_t file, bool is_last, struct moeq_error *err);
+/* What is done with a file, on a worker as in pool.h. `is_last`: fewer files than workers are left. */
+typedef enum moeq_status moeq_turn_visit(void *context, unsigned worker, size_t file, bool is_last,
+                                         struct moeq_error *err);
 
+/* `path` is where it lies; of things in one file those with more bytes, then lower numbers, come first. */
 enum moeq_status moeq_turns_add(struct moeq_turns *turns, size_t file, const char *path, uint64_t n_bytes,
                                 struct moeq_error *err);
 

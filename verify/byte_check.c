@@ -90,9 +90,11 @@ struct job {
     struct moeq_progress *progress;
 };
 
-static enum moeq_status read_file(void *context, size_t i, bool is_last, struct moeq_error *err)
+static enum moeq_status read_file(void *context, unsigned worker, size_t i, bool is_last,
+                                  struct moeq_error *err)
 {
     const struct job *job = context;
+    (void)worker;
     struct moeq_download_file *file = &job->download->files[i];
     struct moeq_file open = {.fd = -1};
     struct moeq_error problem = {0};

@@ -20,8 +20,10 @@ struct visits {
     size_t fails_at; /* this file and those behind it */
 };
 
-static enum moeq_status visit(void *context, size_t file, bool is_last, struct moeq_error *err)
+static enum moeq_status visit(void *context, unsigned worker, size_t file, bool is_last,
+                              struct moeq_error *err)
 {
+    (void)worker;
     struct visits *v = context; /* no lock: one at a time is what is tested */
     v->last[v->n] = is_last;
     v->files[v->n++] = file;
@@ -115,9 +117,10 @@ struct hashes {
     char hex[N_FILES][MOEQ_SHA256_HEX];
 };
 
-static enum moeq_status hash(void *context, size_t k, bool is_last, struct moeq_error *err)
+static enum moeq_status hash(void *context, unsigned worker, size_t k, bool is_last, struct moeq_error *err)
 {
     char file[FIXTURE_PATH + 16];
+    (void)worker;
     (void)is_last;
     return moeq_sha256_file(file_path(k, file), ((struct hashes *)context)->hex[k], err);
 }
@@ -130,7 +133,7 @@ static void test_one_pass_is_enough(void)
     make_archive("tar");
     CU_ASSERT_EQUAL_FATAL(moeq_mount(path, NULL), MOEQ_OK);
     for (size_t k = 0; k < N_FILES; k++)
-        CU_ASSERT_EQUAL(hash(&expected, k, false, NULL), MOEQ_OK);
+        CU_ASSERT_EQUAL(hash(&expected, 0, k, false, NULL), MOEQ_OK);
     moeq_unmount(path);
     make_archive("tar.gz");
     for (unsigned n_jobs = 1; n_jobs <= MAX_JOBS; n_jobs++) {
