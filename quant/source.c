@@ -203,6 +203,14 @@ static const struct moeq_segment *segment_of(const struct moeq_source *s, const 
     return &s->package.segments[s->package.tensors[w->place].segment];
 }
 
+const char *moeq_source_file(const struct moeq_source *source, const struct moeq_weight *weight)
+{
+    if (source->is_package)
+        return source->package.files[segment_of(source, weight)->file].file.path;
+    const struct moeq_checkpoint *c = &source->checkpoint;
+    return c->shards[c->tensors[weight->spans[0].tensor].shard].file.path;
+}
+
 static bool shares_segment(const struct moeq_source *s, const struct moeq_weight *const *weights, size_t i)
 {
     return s->is_package && i > 0 && segment_of(s, weights[i]) == segment_of(s, weights[i - 1]);

@@ -1,6 +1,7 @@
 #include "package_check.h"
 
 #include "interrupt.h"
+#include "mount.h"
 #include "turns.h"
 
 #include <math.h>
@@ -181,21 +182,38 @@ static enum moeq_status compare_one(struct comparing *c, struct moeq_bytes *buff
     return status;
 }
 
-static enum moeq_status compare_weights(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                                        struct moeq_error *err)
+static enum moeq_status compare_weight(void *context, unsigned worker, size_t i, bool is_last,
+                                       struct moeq_error *err)
 {
     struct comparing *c = context;
+    struct moeq_difference *d = &c->differences[i];
+    (void)is_last;
     enum moeq_status status = moeq_interrupt_check(err);
-    for (uint64_t i = begin; !status && i < end; i++) {
+    d->same_shape = d->source && same_shape(d->weight, d->source);
+    d->lossless = d->source && moeq_format_equal(d->weight->format, d->source->format);
+    if (!status && d->same_shape)
+        status = compare_one(c, &c->buffers[3 * worker], d, err);
+    moeq_progress_add(c->progress, d->weight->n_bytes, NULL);
+    return status;
+}
+
+/* Of two archives, the source's order counts: it is the larger one. */
+static enum moeq_status compare_weights(struct comparing *c, struct moeq_pool *pool, struct moeq_error *err)
+{
+    struct moeq_turns turns = {0};
+    enum moeq_status status = MOEQ_OK;
+    for (size_t i = 0; !status && i < c->package->n_weights; i++) {
         struct moeq_difference *d = &c->differences[i];
         d->weight = &c->package->weights[i];
         d->source = moeq_source_find(c->source, d->weight->name);
-        d->same_shape = d->source && same_shape(d->weight, d->source);
-        d->lossless = d->source && moeq_format_equal(d->weight->format, d->source->format);
-        if (d->same_shape)
-            status = compare_one(c, &c->buffers[3 * worker], d, err);
-        moeq_progress_add(c->progress, d->weight->n_bytes, NULL);
+        const char *path = d->source ? moeq_source_file(c->source, d->source) : NULL;
+        if (!path || !moeq_mounted_place(path))
+            path = moeq_source_file(c->package, d->weight);
+        status = moeq_turns_add(&turns, i, path, 0, err);
     }
+    if (!status)
+        status = moeq_turns_run(&turns, pool, compare_weight, c, err);
+    moeq_turns_free(&turns);
     return status;
 }
 
@@ -216,7 +234,7 @@ enum moeq_status moeq_compare_sources(const struct moeq_source *package, const s
     c.differences = moeq_calloc(package->n_weights, sizeof *c.differences, err);
     enum moeq_status status = c.buffers && c.differences ? MOEQ_OK : MOEQ_OVER_MEMORY;
     if (!status)
-        status = moeq_pool_for(pool, package->n_weights, 1, compare_weights, &c, err);
+        status = compare_weights(&c, pool, err);
     *n_missing = 0;
     *first_missing = NULL;
     for (size_t i = 0; !status && i < source->n_weights; i++)
