@@ -2,6 +2,7 @@
 
 #include "interrupt.h"
 #include "repack_manifest.h"
+#include "turns.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -25,21 +26,35 @@ struct job {
 
 /* ---- provenance ---- */
 
-static enum moeq_status hash_source(void *context, unsigned worker, uint64_t begin, uint64_t end,
+static enum moeq_status hash_source(void *context, unsigned worker, size_t i, bool is_last,
                                     struct moeq_error *err)
 {
     struct job *job = context;
+    struct moeq_source_file *file = &job->provenance.sources[i];
     (void)worker;
+    (void)is_last;
+    char *path = moeq_provenance_path(&job->provenance, job->plan->source, i, err);
+    enum moeq_status status = path ? moeq_interrupt_check(err) : MOEQ_OVER_MEMORY;
+    if (!status)
+        status = moeq_sha256_file(path, file->sha256, err);
+    moeq_progress_add(job->repack->progress, file->n_bytes, file->name);
+    free(path);
+    return status;
+}
+
+static enum moeq_status hash_sources(struct job *job, struct moeq_error *err)
+{
+    struct moeq_turns turns = {0};
     enum moeq_status status = MOEQ_OK;
-    for (uint64_t i = begin; !status && i < end; i++) {
-        struct moeq_source_file *file = &job->provenance.sources[i];
+    for (size_t i = 0; !status && i < job->provenance.n_sources; i++) {
         char *path = moeq_provenance_path(&job->provenance, job->plan->source, i, err);
-        status = path ? moeq_interrupt_check(err) : MOEQ_OVER_MEMORY;
-        if (!status)
-            status = moeq_sha256_file(path, file->sha256, err);
-        moeq_progress_add(job->repack->progress, file->n_bytes, file->name);
+        status = path ? moeq_turns_add(&turns, i, path, job->provenance.sources[i].n_bytes, err)
+                      : MOEQ_OVER_MEMORY;
         free(path);
     }
+    if (!status)
+        status = moeq_turns_run(&turns, job->repack->pool, hash_source, job, err);
+    moeq_turns_free(&turns);
     return status;
 }
 
@@ -453,7 +468,7 @@ enum moeq_status moeq_repack_run(const struct moeq_repack *repack, struct moeq_r
     *result = (struct moeq_repack_result){0};
     enum moeq_status status = job_init(&job, repack->plan, err);
     if (!status)
-        status = moeq_pool_for(repack->pool, job.provenance.n_sources, 1, hash_source, &job, err);
+        status = hash_sources(&job, err);
     if (!status)
         status = moeq_plan_hash(repack->plan, &job.provenance, &job.plan_hash, err);
     if (!status)

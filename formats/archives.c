@@ -164,6 +164,11 @@ bool moeq_member_is_streamed(const struct moeq_member *member)
     return !member->in_place;
 }
 
+uint64_t moeq_member_place(const struct moeq_member *member)
+{
+    return member->index;
+}
+
 /* ---- decompressing into memory; all under the lock ---- */
 
 static enum moeq_status give_up(struct moeq_error *err)

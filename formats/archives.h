@@ -34,8 +34,12 @@ const char *moeq_archive_name(const struct moeq_archive *archive, size_t i);
 
 uint64_t moeq_member_bytes(const struct moeq_member *member);
 
-/* True where reading decompresses: then one member after the other is the better order. */
+/* True where reading decompresses: then one member after the other, by their place, is the order to read in.
+ */
 bool moeq_member_is_streamed(const struct moeq_member *member);
+
+/* Where it lies: of two members, the one with the lower place comes first. */
+uint64_t moeq_member_place(const struct moeq_member *member);
 
 /* Reads n bytes at `offset` of a member; beyond its end is MOEQ_DAMAGED. Safe from several threads. */
 enum moeq_status moeq_archive_read(struct moeq_archive *archive, struct moeq_member *member, uint64_t offset,

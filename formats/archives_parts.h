@@ -9,6 +9,8 @@
 
 enum moeq_archive_kind { MOEQ_ARCHIVE_TAR, MOEQ_ARCHIVE_TAR_GZ, MOEQ_ARCHIVE_TAR_ZST, MOEQ_ARCHIVE_ZIP };
 
+#define MOEQ_ARCHIVE_MAX_MEMBERS 100000
+
 #define MOEQ_ARCHIVE_RATIO 200            /* members together, as a multiple of the archive */
 #define MOEQ_ARCHIVE_FREE  (256ull << 20) /* below this, any ratio */
 
@@ -45,6 +47,11 @@ struct moeq_archive {
 
 /* Fills members and folder. */
 enum moeq_status moeq_archive_scan(struct moeq_archive *archive, struct moeq_error *err);
+
+/* MOEQ_DAMAGED where the entries that a zip's directory names overlap, or where it is none. */
+enum moeq_status moeq_archive_check_zip(const struct moeq_archive *archive, struct moeq_error *err);
+
+enum moeq_status moeq_archive_too_many(struct moeq_error *err); /* members */
 
 /* The folder of the archive that is the root, and the names in it. */
 enum moeq_status moeq_archive_settle(struct moeq_archive *archive, struct moeq_error *err);

@@ -6,14 +6,11 @@
 
 #include <stdlib.h>
 
-#define MAX_MEMBERS     100000
-#define MAX_NAME        4096
-#define MAX_PADDING     (16u << 20)  /* zeros behind a tar */
-#define KEPT_BYTES      (128u << 20) /* of a compressed member, from the scan */
-#define COMPARED_BYTES  4096u        /* of a member that is read in place */
-#define TAR_BLOCK       512u
-#define ZIP_END_BYTES   22u
-#define ZIP_MAX_COMMENT 65535u
+#define MAX_NAME       4096
+#define MAX_PADDING    (16u << 20)  /* zeros behind a tar */
+#define KEPT_BYTES     (128u << 20) /* of a compressed member, from the scan */
+#define COMPARED_BYTES 4096u        /* of a member that is read in place */
+#define TAR_BLOCK      512u
 
 struct scan {
     struct moeq_archive *a;
@@ -142,6 +139,11 @@ bool moeq_archive_is_weights(const struct moeq_member *member)
     return n > m && strcmp(member->name + n - m, suffix) == 0;
 }
 
+enum moeq_status moeq_archive_too_many(struct moeq_error *err)
+{
+    return moeq_fail(err, MOEQ_DAMAGED, "more than %d entries: this is no model", MOEQ_ARCHIVE_MAX_MEMBERS);
+}
+
 /* ---- what a member is ---- */
 
 static enum moeq_status check_kind(struct archive_entry *entry, const char *name, struct moeq_error *err)
@@ -163,15 +165,11 @@ static enum moeq_status check_kind(struct archive_entry *entry, const char *name
 static enum moeq_status add_member(struct scan *s, const char *name, uint64_t n_bytes, struct moeq_error *err)
 {
     struct moeq_archive *a = s->a;
-    if (a->n_members == a->capacity) {
-        size_t capacity = a->capacity ? 2 * a->capacity : 64;
-        struct moeq_member *larger = realloc(a->members, capacity * sizeof *larger);
-        if (!larger)
-            return moeq_fail_alloc(err, capacity * sizeof *larger);
-        a->members = larger;
-        a->capacity = capacity;
-    }
-    struct moeq_member *m = &a->members[a->n_members];
+    struct moeq_member *members = moeq_grown(a->members, a->n_members, &a->capacity, sizeof *members, err);
+    if (!members)
+        return MOEQ_OVER_MEMORY;
+    a->members = members;
+    struct moeq_member *m = &members[a->n_members];
     *m = (struct moeq_member){.n_bytes = n_bytes, .index = s->index};
     m->name = moeq_strdup(name, err);
     if (!m->name)
@@ -284,8 +282,8 @@ static enum moeq_status place_member(struct scan *s, struct moeq_member *m, stru
 static enum moeq_status scan_entry(struct scan *s, struct archive_entry *entry, struct moeq_error *err)
 {
     const char *raw = archive_entry_pathname(entry), *why;
-    if (s->index == MAX_MEMBERS)
-        return moeq_fail(err, MOEQ_DAMAGED, "more than %d entries: this is no model", MAX_MEMBERS);
+    if (s->index == MOEQ_ARCHIVE_MAX_MEMBERS)
+        return moeq_archive_too_many(err);
     if (s->a->kind != MOEQ_ARCHIVE_ZIP)
         s->end = (uint64_t)archive_filter_bytes(s->archive, 0);
     raw = raw ? raw : archive_entry_pathname_utf8(entry);
@@ -348,28 +346,6 @@ static enum moeq_status check_tar_end(struct scan *s, struct moeq_error *err)
     return status;
 }
 
-/* A zip ends in its end record, whose comment fills the file. */
-static enum moeq_status check_zip_end(const struct moeq_archive *a, struct moeq_error *err)
-{
-    struct moeq_bytes tail = {0};
-    const uint64_t most = ZIP_END_BYTES + ZIP_MAX_COMMENT;
-    const size_t n = (size_t)(a->file.n_bytes < most ? a->file.n_bytes : most);
-    enum moeq_status status = moeq_bytes_resize(&tail, n, err);
-    if (!status)
-        status = moeq_file_read(&a->file, a->file.n_bytes - n, tail.data, n, err);
-    bool found = false;
-    for (size_t i = ZIP_END_BYTES; !status && !found && i <= n; i++) {
-        const uint8_t *p = tail.data + n - i;
-        found = memcmp(p, "PK\x05\x06", 4) == 0 && (size_t)(p[20] | p[21] << 8) == i - ZIP_END_BYTES;
-    }
-    if (!status && !found) {
-        status = moeq_fail(err, MOEQ_DAMAGED, "the zip was cut off, or something follows behind its end");
-        moeq_error_hint(err, "download or pack it again");
-    }
-    moeq_bytes_free(&tail);
-    return status;
-}
-
 /* ---- the pass ---- */
 
 static enum moeq_status open_scan(struct scan *s, struct moeq_error *err)
@@ -383,7 +359,7 @@ static enum moeq_status open_scan(struct scan *s, struct moeq_error *err)
                                      : archive_read_support_format_tar(s->archive)) != ARCHIVE_OK)
         return moeq_fail_alloc(err, 0);
     if (a->kind == MOEQ_ARCHIVE_ZIP)
-        status = check_zip_end(a, err);
+        status = moeq_archive_check_zip(a, err);
     if (!status && a->kind != MOEQ_ARCHIVE_TAR && a->kind != MOEQ_ARCHIVE_ZIP &&
         !(s->stream = moeq_archive_stream(a, err)))
         status = err->status;

@@ -13,8 +13,8 @@ struct gunzip {
     struct moeq_stream base;
     struct moeq_stream *source;
     z_stream z;
-    bool in_member, source_ended;
-    uint64_t n_members; /* finished */
+    bool in_member, in_padding, source_ended;
+    uint64_t n_members; /* finished; the first zero behind one is in_padding, for good */
     uint8_t input[INPUT_BYTES];
 };
 
@@ -33,16 +33,14 @@ static enum moeq_status refill(struct gunzip *g, struct moeq_error *err)
 /* Between two members: the next one, zeros up to the end, or the end. */
 static enum moeq_status begin_member(struct gunzip *g, struct moeq_error *err)
 {
-    if (g->n_members && *g->z.next_in == 0) {
-        while (g->z.avail_in && *g->z.next_in == 0) {
-            g->z.next_in++;
-            g->z.avail_in--;
-        }
-        if (!g->z.avail_in)
-            return MOEQ_OK;
-        return moeq_fail(err, MOEQ_DAMAGED, "something follows behind the end of the gzip data");
+    while (g->n_members && g->z.avail_in && *g->z.next_in == 0) {
+        g->in_padding = true;
+        g->z.next_in++;
+        g->z.avail_in--;
     }
-    if (g->n_members && *g->z.next_in != 0x1f)
+    if (g->in_padding && !g->z.avail_in)
+        return MOEQ_OK;
+    if (g->in_padding || (g->n_members && *g->z.next_in != 0x1f))
         return moeq_fail(err, MOEQ_DAMAGED, "something follows behind the end of the gzip data");
     g->in_member = true;
     return inflateReset(&g->z) == Z_OK ? MOEQ_OK : moeq_fail(err, MOEQ_BUG, "zlib cannot be reset");

@@ -6,7 +6,6 @@
 
 #include <fcntl.h>
 #include <openssl/evp.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -145,9 +144,11 @@ static enum moeq_status digest_init(struct digesting *d, struct moeq_error *err)
 {
     char head[32];
     enum moeq_status status = MOEQ_OK;
-    /* A thread that cannot be had is no reason to fail. */
-    if (d->out->read_ahead && d->file->n_bytes >= READ_AHEAD)
+    const bool is_streamed = d->file->member && moeq_member_is_streamed(d->file->member);
+    /* A thread that cannot be had is no reason to fail. What is decompressed comes at once, as a whole. */
+    if (d->out->read_ahead && d->file->n_bytes >= READ_AHEAD && !is_streamed)
         d->reader = moeq_read_ahead_start(d->file, NULL);
+    d->out->was_read_ahead = d->reader != NULL;
     d->buffer = d->reader ? NULL : malloc(MOEQ_READ_BLOCK);
     if (!d->reader && !d->buffer)
         return moeq_fail_alloc(err, MOEQ_READ_BLOCK);
@@ -204,23 +205,16 @@ static enum moeq_status digest_blocks(struct digesting *d, moeq_block_visit *vis
     return MOEQ_OK;
 }
 
-/* Files that must be decompressed go one after the other: together they would throw each other out. */
-static pthread_mutex_t in_turn = PTHREAD_MUTEX_INITIALIZER;
-
 enum moeq_status moeq_file_digest(const struct moeq_file *file, struct moeq_digests *digests,
                                   moeq_block_visit *visit, void *context, struct moeq_error *err)
 {
-    const bool is_streamed = file->member && moeq_member_is_streamed(file->member);
     struct digesting d = {.file = file, .out = digests};
-    *digests =
-        (struct moeq_digests){.want_sha256 = digests->want_sha256, .want_git_sha1 = digests->want_git_sha1};
+    *digests = (struct moeq_digests){.want_sha256 = digests->want_sha256,
+                                     .want_git_sha1 = digests->want_git_sha1,
+                                     .read_ahead = digests->read_ahead};
     enum moeq_status status = digest_init(&d, err);
-    if (is_streamed)
-        pthread_mutex_lock(&in_turn);
     if (!status)
         status = digest_blocks(&d, visit, context, err);
-    if (is_streamed)
-        pthread_mutex_unlock(&in_turn);
     if (!status)
         status = digest_end(d.sha256, digests->sha256, sizeof digests->sha256, err);
     if (!status)

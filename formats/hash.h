@@ -36,6 +36,7 @@ enum moeq_status moeq_sha256_file(const char *path, char hex[MOEQ_SHA256_HEX], s
 struct moeq_digests {
     bool want_sha256, want_git_sha1; /* these three are set by the caller */
     bool read_ahead;                 /* by a second thread: where a core is idle */
+    bool was_read_ahead;             /* not of small files, nor of what must be decompressed */
     char sha256[MOEQ_SHA256_HEX];    /* lower-case hexadecimal; "" where not wanted */
     char git_sha1[MOEQ_SHA1_HEX];    /* of the git blob: SHA-1 of "blob SIZE\0" and the bytes */
     double read_seconds, hash_seconds;
@@ -44,7 +45,8 @@ struct moeq_digests {
 /* Sees every block of the file in order. */
 typedef void moeq_block_visit(void *context, uint64_t offset, const uint8_t *data, size_t n_bytes);
 
-/* Reads an open file front to back once; `visit` may be NULL. MOEQ_INTERRUPTED as above. */
+/* Reads an open file front to back once; `visit` may be NULL. MOEQ_INTERRUPTED as above. Several files of an
+ * archive: see turns.h. */
 enum moeq_status moeq_file_digest(const struct moeq_file *file, struct moeq_digests *digests,
                                   moeq_block_visit *visit, void *context, struct moeq_error *err);
 

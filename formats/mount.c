@@ -80,3 +80,11 @@ struct moeq_archive *moeq_mounted(const char *path, const char **name)
     pthread_mutex_unlock(&lock);
     return found;
 }
+
+uint64_t moeq_mounted_place(const char *path)
+{
+    const char *name;
+    const struct moeq_archive *archive = moeq_mounted(path, &name);
+    const struct moeq_member *member = archive ? moeq_archive_find(archive, name) : NULL;
+    return member && moeq_member_is_streamed(member) ? moeq_member_place(member) + 1 : 0;
+}

@@ -16,4 +16,8 @@ void moeq_unmount(const char *path);
  * in *name; NULL where the path leads into none. */
 struct moeq_archive *moeq_mounted(const char *path, const char **name);
 
+/* The place of a file among those that its archive decompresses, from 1 on in the order in which they lie
+ * there; 0 where its bytes lie somewhere as they are, or nowhere. */
+uint64_t moeq_mounted_place(const char *path);
+
 #endif

@@ -1,8 +1,9 @@
 /* Bytes that come in order, once: from a file or a pipe, or decompressed on the way.
  *
  * A stream on top of another owns it. Streams of damaged data end in MOEQ_DAMAGED: gzip checks length and
- * CRC of every member, zstd the frame and its checksum where it has one; both refuse what follows behind the
- * last member other than zeros. A signal is MOEQ_INTERRUPTED. */
+ * CRC of every member, zstd the frame and its checksum where it has one. Behind the last member gzip allows
+ * zeros up to the end, as tapes leave them, and nothing else; zstd allows nothing. A signal is
+ * MOEQ_INTERRUPTED. */
 #ifndef MOEQ_STREAM_H
 #define MOEQ_STREAM_H
 

@@ -209,6 +209,14 @@ bool moeq_source_one_read(const struct moeq_source *source, const struct moeq_we
     return source->is_package && segment_of(source, a) == segment_of(source, b);
 }
 
+const char *moeq_source_file(const struct moeq_source *source, const struct moeq_weight *weight)
+{
+    if (source->is_package)
+        return source->package.files[segment_of(source, weight)->file].file.path;
+    const struct moeq_checkpoint *c = &source->checkpoint;
+    return c->shards[c->tensors[weight->spans[0].tensor].shard].file.path;
+}
+
 static bool shares_segment(const struct moeq_source *s, const struct moeq_weight *const *weights, size_t i)
 {
     return i > 0 && moeq_source_one_read(s, weights[i], weights[i - 1]);

@@ -68,6 +68,9 @@ void moeq_source_close(struct moeq_source *source);
 /* NULL where there is none. */
 const struct moeq_weight *moeq_source_find(const struct moeq_source *source, const char *name);
 
+/* The file that the first of its bytes lie in; lives as long as the source. */
+const char *moeq_source_file(const struct moeq_source *source, const struct moeq_weight *weight);
+
 /* A part's weight, whatever its name in the files; -1 where the part has no layer or expert. NULL where there
  * is none. */
 const struct moeq_weight *moeq_source_part(const struct moeq_source *source, enum moeq_part part, int layer,

@@ -1,6 +1,7 @@
 #include "byte_check.h"
 
 #include "download_parts.h"
+#include "turns.h"
 
 #include <stdlib.h>
 
@@ -87,14 +88,14 @@ static void scan_block(void *context, uint64_t offset, const uint8_t *data, size
 struct job {
     struct moeq_download *download;
     struct moeq_progress *progress;
-    struct moeq_download_file **order; /* those to be read, the largest first */
-    size_t n;
-    unsigned n_workers;
 };
 
-static enum moeq_status read_file(const struct job *job, uint64_t i, struct moeq_error *err)
+static enum moeq_status read_file(void *context, unsigned worker, size_t i, bool is_last,
+                                  struct moeq_error *err)
 {
-    struct moeq_download_file *file = job->order[i];
+    const struct job *job = context;
+    (void)worker;
+    struct moeq_download_file *file = &job->download->files[i];
     struct moeq_file open = {.fd = -1};
     struct moeq_error problem = {0};
     struct scan scan = {.file = file, .progress = job->progress};
@@ -103,7 +104,7 @@ static enum moeq_status read_file(const struct job *job, uint64_t i, struct moeq
         return MOEQ_OVER_MEMORY;
     file->digests.want_sha256 = file->sha256[0];
     file->digests.want_git_sha1 = file->git_sha1[0];
-    file->digests.read_ahead = job->n - i < job->n_workers; /* no file is left for some worker */
+    file->digests.read_ahead = is_last;
     enum moeq_status status = moeq_file_open(&open, full, &problem);
     if (!status) {
         moeq_progress_add(job->progress, 0, file->path);
@@ -122,39 +123,23 @@ static enum moeq_status read_file(const struct job *job, uint64_t i, struct moeq
     return status;
 }
 
-static enum moeq_status read_files(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                                   struct moeq_error *err)
-{
-    const struct job *job = context;
-    (void)worker;
-    enum moeq_status status = MOEQ_OK;
-    for (uint64_t i = begin; !status && i < end; i++)
-        status = read_file(job, i, err);
-    return status;
-}
-
-static int by_size(const void *a, const void *b)
-{
-    const struct moeq_download_file *x = *(struct moeq_download_file *const *)a;
-    const struct moeq_download_file *y = *(struct moeq_download_file *const *)b;
-    if (x->n_bytes != y->n_bytes)
-        return x->n_bytes > y->n_bytes ? -1 : 1;
-    return strcmp(x->path, y->path);
-}
-
 enum moeq_status moeq_bytes_check(struct moeq_download *download, struct moeq_pool *pool,
                                   struct moeq_progress *progress, struct moeq_error *err)
 {
-    struct job job = {.download = download, .progress = progress, .n_workers = moeq_pool_jobs(pool)};
-    job.order = moeq_calloc(download->n_files, sizeof *job.order, err);
-    if (!job.order)
-        return MOEQ_OVER_MEMORY;
-    for (size_t i = 0; i < download->n_files; i++)
-        if (moeq_file_is_read(&download->files[i]))
-            job.order[job.n++] = &download->files[i];
-    if (job.n)
-        qsort(job.order, job.n, sizeof *job.order, by_size);
-    enum moeq_status status = moeq_pool_for(pool, job.n, 1, read_files, &job, err);
-    free(job.order);
+    struct job job = {.download = download, .progress = progress};
+    struct moeq_turns turns = {0};
+    enum moeq_status status = MOEQ_OK;
+    for (size_t i = 0; !status && i < download->n_files; i++) {
+        const struct moeq_download_file *file = &download->files[i];
+        char *full = moeq_file_is_read(file) ? moeq_download_path(download, file->path, err) : NULL;
+        if (full)
+            status = moeq_turns_add(&turns, i, full, file->n_bytes, err);
+        else if (moeq_file_is_read(file))
+            status = MOEQ_OVER_MEMORY;
+        free(full);
+    }
+    if (!status)
+        status = moeq_turns_run(&turns, pool, read_file, &job, err);
+    moeq_turns_free(&turns);
     return status;
 }

@@ -12,7 +12,7 @@ bool moeq_file_is_read(const struct moeq_download_file *file);
 /* Bytes that will be read, for progress. */
 uint64_t moeq_bytes_work(const struct moeq_download *download);
 
-/* One file a worker, the largest first. Fills was_read, digests, zeros and problem of the files. */
+/* One file a worker, see turns.h for the order. Fills was_read, digests, zeros and problem of the files. */
 enum moeq_status moeq_bytes_check(struct moeq_download *download, struct moeq_pool *pool,
                                   struct moeq_progress *progress, struct moeq_error *err);
 

@@ -1,6 +1,8 @@
 #include "package_check.h"
 
 #include "interrupt.h"
+#include "mount.h"
+#include "turns.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -37,26 +39,48 @@ static void check_segment(struct checking *c, unsigned worker, const struct moeq
     moeq_progress_add(c->progress, segment->n_bytes, NULL);
 }
 
-static enum moeq_status check_things(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                                     struct moeq_error *err)
+static enum moeq_status check_thing(void *context, unsigned worker, size_t i, bool is_last,
+                                    struct moeq_error *err)
 {
     struct checking *c = context;
     const struct moeq_package *p = c->package;
+    struct moeq_error *result = &c->results[i];
+    (void)is_last;
     enum moeq_status status = moeq_interrupt_check(err);
-    for (uint64_t i = begin; !status && i < end; i++) {
-        struct moeq_error *result = &c->results[i];
-        if (i < p->n_files)
-            moeq_package_check_head(p, (size_t)i, result);
-        else if (i < p->n_files + p->n_copies)
-            moeq_package_check_copy(p, (size_t)i - p->n_files, result);
-        else
-            check_segment(c, worker, &p->segments[i - p->n_files - p->n_copies], result);
-        if (result->status && result->status != MOEQ_DAMAGED) { /* no verdict: the system refused */
-            status = result->status;
-            if (err)
-                *err = *result;
-        }
+    if (status)
+        return status;
+    if (i < p->n_files)
+        moeq_package_check_head(p, i, result);
+    else if (i < p->n_files + p->n_copies)
+        moeq_package_check_copy(p, i - p->n_files, result);
+    else
+        check_segment(c, worker, &p->segments[i - p->n_files - p->n_copies], result);
+    if (result->status && result->status != MOEQ_DAMAGED) { /* no verdict: the system refused */
+        if (err)
+            *err = *result;
+        return result->status;
     }
+    return MOEQ_OK;
+}
+
+static enum moeq_status check_things(struct checking *c, struct moeq_pool *pool, struct moeq_error *err)
+{
+    const struct moeq_package *p = c->package;
+    struct moeq_turns turns = {0};
+    enum moeq_status status = MOEQ_OK;
+    for (size_t i = 0; !status && i < n_things(p); i++) {
+        if (i >= p->n_files && i < p->n_files + p->n_copies) {
+            char *path = moeq_path_join(p->dir, p->copies[i - p->n_files].name, err);
+            status = path ? moeq_turns_add(&turns, i, path, 0, err) : MOEQ_OVER_MEMORY;
+            free(path);
+            continue;
+        }
+        const size_t file = i < p->n_files ? i : p->segments[i - p->n_files - p->n_copies].file;
+        status = moeq_turns_add(&turns, i, p->files[file].file.path, 0, err);
+    }
+    if (!status)
+        status = moeq_turns_run(&turns, pool, check_thing, c, err);
+    moeq_turns_free(&turns);
     return status;
 }
 
@@ -83,7 +107,7 @@ enum moeq_status moeq_integrity_check(const struct moeq_package *package, struct
     c.results = moeq_calloc(n_things(package), sizeof *c.results, err);
     enum moeq_status status = c.buffers && c.results ? MOEQ_OK : MOEQ_OVER_MEMORY;
     if (!status)
-        status = moeq_pool_for(pool, n_things(package), 1, check_things, &c, err);
+        status = check_things(&c, pool, err);
     if (!status)
         collect_failures(&c, out);
     for (unsigned i = 0; c.buffers && i < n_jobs; i++)
@@ -158,21 +182,38 @@ static enum moeq_status compare_one(struct comparing *c, struct moeq_bytes *buff
     return status;
 }
 
-static enum moeq_status compare_weights(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                                        struct moeq_error *err)
+static enum moeq_status compare_weight(void *context, unsigned worker, size_t i, bool is_last,
+                                       struct moeq_error *err)
 {
     struct comparing *c = context;
+    struct moeq_difference *d = &c->differences[i];
+    (void)is_last;
     enum moeq_status status = moeq_interrupt_check(err);
-    for (uint64_t i = begin; !status && i < end; i++) {
+    d->same_shape = d->source && same_shape(d->weight, d->source);
+    d->lossless = d->source && moeq_format_equal(d->weight->format, d->source->format);
+    if (!status && d->same_shape)
+        status = compare_one(c, &c->buffers[3 * worker], d, err);
+    moeq_progress_add(c->progress, d->weight->n_bytes, NULL);
+    return status;
+}
+
+/* Of two archives, the source's order counts: it is the larger one. */
+static enum moeq_status compare_weights(struct comparing *c, struct moeq_pool *pool, struct moeq_error *err)
+{
+    struct moeq_turns turns = {0};
+    enum moeq_status status = MOEQ_OK;
+    for (size_t i = 0; !status && i < c->package->n_weights; i++) {
         struct moeq_difference *d = &c->differences[i];
         d->weight = &c->package->weights[i];
         d->source = moeq_source_find(c->source, d->weight->name);
-        d->same_shape = d->source && same_shape(d->weight, d->source);
-        d->lossless = d->source && moeq_format_equal(d->weight->format, d->source->format);
-        if (d->same_shape)
-            status = compare_one(c, &c->buffers[3 * worker], d, err);
-        moeq_progress_add(c->progress, d->weight->n_bytes, NULL);
+        const char *path = d->source ? moeq_source_file(c->source, d->source) : NULL;
+        if (!path || !moeq_mounted_place(path))
+            path = moeq_source_file(c->package, d->weight);
+        status = moeq_turns_add(&turns, i, path, 0, err);
     }
+    if (!status)
+        status = moeq_turns_run(&turns, pool, compare_weight, c, err);
+    moeq_turns_free(&turns);
     return status;
 }
 
@@ -193,7 +234,7 @@ enum moeq_status moeq_compare_sources(const struct moeq_source *package, const s
     c.differences = moeq_calloc(package->n_weights, sizeof *c.differences, err);
     enum moeq_status status = c.buffers && c.differences ? MOEQ_OK : MOEQ_OVER_MEMORY;
     if (!status)
-        status = moeq_pool_for(pool, package->n_weights, 1, compare_weights, &c, err);
+        status = compare_weights(&c, pool, err);
     *n_missing = 0;
     *first_missing = NULL;
     for (size_t i = 0; !status && i < source->n_weights; i++)

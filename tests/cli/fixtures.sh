@@ -121,6 +121,12 @@ write_safetensors() { # FILE HEADER N_DATA
     put_length "$1" "$(printf '%s' "$2" | wc -c)" && printf '%s' "$2" >>"$1" && head -c "$3" /dev/zero >>"$1"
 }
 
+# A shard of one tensor with that many bytes, a multiple of 100, none of them zero.
+write_shard() { # FILE TENSOR N_DATA
+    write_safetensors "$1" "{\"$2\":{\"dtype\":\"U8\",\"shape\":[100,$(($3 / 100))],\"data_offsets\":[0,$3]}}" 0 &&
+        yes "$2" | head -c "$3" >>"$1"
+}
+
 put_length() { # FILE N
     local i escaped=
     for ((i = 0; i < 8; i++)); do

@@ -464,6 +464,65 @@ static void test_flipped_bytes(void)
     end();
 }
 
+/* The n-th place of some bytes, counted from 0. */
+static size_t find_bytes(const char *bytes, size_t n, const void *some, size_t n_some, size_t nth)
+{
+    for (size_t i = 0; i + n_some <= n; i++)
+        if (memcmp(bytes + i, some, n_some) == 0 && nth-- == 0)
+            return i;
+    fixture_need(false, "bytes");
+    return 0;
+}
+
+/* "other", which does not compress and so lies there as it is, with another member in it; and config.json. */
+static void quote_member(const char *member, size_t n_member)
+{
+    static uint8_t bytes[4096];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = shard_byte(0, i);
+    fixture_need(n_member < sizeof bytes / 4, "room");
+    memcpy(bytes + 1000, member, n_member);
+    struct archive *a = fixture_archive_create(fixture_path(path, folder, "a.zip"), "zip");
+    fixture_archive_add(a, "other", bytes, sizeof bytes);
+    fixture_archive_add(a, "config.json", CONFIG, strlen(CONFIG));
+    fixture_archive_close(a);
+}
+
+/* The directory may call bytes inside one compressed member another one, or the next one a part of it. */
+static void test_overlapping_compressed_members(void)
+{
+    static const char entry[] = "PK\1\2";
+    size_t n;
+    struct moeq_place place;
+    begin(NULL);
+    struct archive *a = fixture_archive_create(fixture_path(path, folder, "a.zip"), "zip");
+    fixture_archive_add(a, "config.json", CONFIG, strlen(CONFIG));
+    fixture_archive_close(a);
+    char *member = fixture_read(folder, "a.zip", &n);
+    const size_t n_member = find_bytes(member, n, entry, 4, 0);
+    quote_member(member, n_member);
+    CU_ASSERT_EQUAL_FATAL(moeq_place_open(&place, path, NULL), MOEQ_OK);
+    moeq_place_close(&place);
+
+    char *bytes = fixture_read(folder, "a.zip", &n);
+    const size_t inner = find_bytes(bytes, n, member, n_member, 0);
+    char *directory = bytes + find_bytes(bytes, n, entry, 4, 1); /* of config.json */
+    directory[42] = (char)inner;
+    directory[43] = (char)(inner >> 8);
+    fixture_write(folder, "a.zip", bytes, n);
+    refused(MOEQ_DAMAGED, "overlap");
+    free(bytes);
+
+    quote_member(member, n_member);
+    bytes = fixture_read(folder, "a.zip", &n);
+    bytes[find_bytes(bytes, n, entry, 4, 0) + 21]++; /* the size of "other" grows by 256 */
+    fixture_write(folder, "a.zip", bytes, n);
+    refused(MOEQ_DAMAGED, "overlap");
+    free(bytes);
+    free(member);
+    end();
+}
+
 static void test_too_many_entries(void)
 {
     char name[32];
@@ -581,6 +640,7 @@ int main(void)
         {"cut off, and followed by more", test_cut_off_and_followed},
         {"a tar without its end", test_tar_without_its_end},
         {"flipped bytes", test_flipped_bytes},
+        {"compressed members that overlap", test_overlapping_compressed_members},
         {"too many entries", test_too_many_entries},
         {"other kinds, and no archives", test_other_kinds_and_no_archives},
         {"members beyond 8 GiB", test_members_beyond_8_gib},

@@ -181,9 +181,11 @@ static void test_one_pass(void)
     CU_ASSERT_EQUAL(strlen(digests.git_sha1), MOEQ_SHA1_HEX - 1);
     CU_ASSERT(seen.right);
     CU_ASSERT_EQUAL(seen.n, N);
+    CU_ASSERT_FALSE(digests.was_read_ahead);
     struct moeq_digests ahead = {.want_sha256 = true, .want_git_sha1 = true, .read_ahead = true};
     seen.n = 0;
     CU_ASSERT_EQUAL(moeq_file_digest(&file, &ahead, see, &seen, NULL), MOEQ_OK);
+    CU_ASSERT(ahead.was_read_ahead);
     CU_ASSERT_STRING_EQUAL(ahead.sha256, hex);
     CU_ASSERT_STRING_EQUAL(ahead.git_sha1, digests.git_sha1);
     CU_ASSERT(seen.right);
@@ -192,6 +194,7 @@ static void test_one_pass(void)
     CU_ASSERT_EQUAL_FATAL(truncate(path, 9 * 1024 * 1024), 0);
     CU_ASSERT_EQUAL(moeq_file_digest(&file, &digests, NULL, NULL, NULL), MOEQ_DAMAGED);
     CU_ASSERT_EQUAL(moeq_file_digest(&file, &ahead, NULL, NULL, NULL), MOEQ_DAMAGED);
+    CU_ASSERT(ahead.was_read_ahead);
     moeq_file_close(&file);
     fixture_remove(dir);
     free(large);

@@ -117,6 +117,27 @@ static void test_gzip(void)
     fixture_remove(folder);
 }
 
+/* Wherever the blocks end in which it is read, nothing but zeros follows a zero. */
+static void test_gzip_behind_padding(void)
+{
+    static uint8_t data[1 << 18];
+    const size_t block = 64 << 10;
+    size_t n = 0, n_more = 0;
+    static uint8_t more[1 << 16];
+    fixture_make(folder);
+    append_gzip(data, &n, "one ", 4);
+    append_gzip(more, &n_more, "two", 3);
+    for (size_t at = block - 4; at <= block + 4; at++) {
+        memset(data + n, 0, sizeof data - n);
+        write_file("a.gz", data, at);
+        gives("one ");
+        memcpy(data + at, more, n_more);
+        write_file("a.gz", data, at + n_more);
+        refused(100, MOEQ_DAMAGED, "follows behind");
+    }
+    fixture_remove(folder);
+}
+
 /* 64 MB of zeros in 64 kB: only as much memory as the limit. */
 static void test_gzip_bomb(void)
 {
@@ -231,6 +252,7 @@ int main(void)
     static const struct unit_test tests[] = {
         {"plain files", test_plain},
         {"gzip", test_gzip},
+        {"gzip behind padding", test_gzip_behind_padding},
         {"a gzip bomb", test_gzip_bomb},
         {"JSON lines", test_json_lines},
         {"bad JSON lines", test_bad_json_lines},
