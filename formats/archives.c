@@ -69,24 +69,27 @@ static enum moeq_status find_kind(struct moeq_archive *a, struct moeq_error *err
         return status;
     }
     moeq_fail(err, MOEQ_IO, "neither a folder nor an archive");
+    if (moeq_has_suffix(a->file.path, "/config.json") || strcmp(a->file.path, "config.json") == 0)
+        moeq_error_hint(err, "give the folder that it lies in");
     moeq_error_hint(err, "give the folder of a downloaded checkpoint, a .moeq package, or a .tar, .tar.gz, "
                          ".tar.zst or .zip of one");
     return MOEQ_IO;
 }
 
 /* A quarter of the memory leaves room for the work on what is read. */
-static uint64_t memory_budget(void)
+static enum moeq_status set_budget(struct moeq_archive *a, struct moeq_error *err)
 {
     const char *given = getenv("MOEQ_ARCHIVE_MEMORY");
-    char *end;
-    if (given && *given >= '0' && *given <= '9') {
-        errno = 0;
-        unsigned long long n = strtoull(given, &end, 10);
-        if (!*end && !errno)
-            return n;
-    }
-    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    return pages > 0 && page > 0 ? (uint64_t)pages / 4 * (uint64_t)page : 1ull << 30;
+    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    char *end = NULL;
+    a->budget = pages > 0 && page > 0 ? (uint64_t)pages / 4 * (uint64_t)page : 1ull << 30;
+    if (!given)
+        return MOEQ_OK;
+    errno = 0;
+    a->budget = strtoull(given, &end, 10);
+    if (*given >= '0' && *given <= '9' && !*end && !errno)
+        return MOEQ_OK;
+    return moeq_fail(err, MOEQ_USAGE, "MOEQ_ARCHIVE_MEMORY is \"%.40s\", not a number of bytes", given);
 }
 
 enum moeq_status moeq_archive_open(struct moeq_archive **archive, const char *path, struct moeq_error *err)
@@ -98,8 +101,10 @@ enum moeq_status moeq_archive_open(struct moeq_archive **archive, const char *pa
         return MOEQ_OVER_MEMORY;
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->released, NULL);
-    a->budget = memory_budget();
-    enum moeq_status status = moeq_file_open(&a->file, path, err);
+    a->file.fd = -1;
+    enum moeq_status status = set_budget(a, err);
+    if (!status)
+        status = moeq_file_open(&a->file, path, err);
     if (!status)
         status = find_kind(a, err);
     if (!status)

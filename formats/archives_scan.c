@@ -134,9 +134,7 @@ static enum moeq_status refuse(struct moeq_error *err, enum moeq_status status, 
 
 bool moeq_archive_is_weights(const struct moeq_member *member)
 {
-    const char suffix[] = ".safetensors";
-    size_t n = strlen(member->name), m = sizeof suffix - 1;
-    return n > m && strcmp(member->name + n - m, suffix) == 0;
+    return moeq_has_suffix(member->name, ".safetensors");
 }
 
 enum moeq_status moeq_archive_too_many(struct moeq_error *err)
@@ -152,7 +150,7 @@ static enum moeq_status check_kind(struct archive_entry *entry, const char *name
     if (archive_entry_is_encrypted(entry))
         return refuse(err, MOEQ_UNSUPPORTED, name, "it is encrypted");
     if (archive_entry_hardlink(entry) || archive_entry_symlink(entry) || type == AE_IFLNK)
-        return refuse(err, MOEQ_DAMAGED, name, "it is a link");
+        return refuse(err, MOEQ_DAMAGED, name, "it is a link (tar has --dereference --hard-dereference)");
     if (type != AE_IFREG)
         return refuse(err, MOEQ_DAMAGED, name, "it is a device or another special file");
     if (archive_entry_sparse_count(entry) > 0)
