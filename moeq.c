@@ -13,6 +13,7 @@
 #include "kernels.h"
 #include "verb.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +55,7 @@ static int finish_output(const char *verb, int code)
         return code;
     if (reader_is_gone())
         return MOEQ_IO;
-    moeq_fail(&err, MOEQ_IO, "cannot write the result");
+    moeq_fail(&err, MOEQ_IO, "cannot write the result: %s", strerror(errno));
     return fail(verb, &err);
 }
 

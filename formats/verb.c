@@ -1,9 +1,11 @@
 #include "verb.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <string.h>
 
 enum moeq_strictness moeq_verb_strictness(const struct moeq_common *common)
 {
@@ -23,7 +25,7 @@ enum moeq_status moeq_verb_print_json(json_t *object, struct moeq_error *err)
     if (!text)
         status = moeq_fail_alloc(err, 0);
     else if (fputs(text, stdout) < 0 || fflush(stdout) != 0)
-        status = moeq_fail(err, MOEQ_IO, "cannot write the result");
+        status = moeq_fail(err, MOEQ_IO, "cannot write the result: %s", strerror(errno));
     free(text);
     json_decref(object);
     return status;

@@ -40,6 +40,8 @@ static enum moeq_status report(const struct inspect_options *o, const struct moe
             status = moeq_experts_print(stdout, in->source, err);
         if (!status && in->source && o->tensors)
             moeq_weights_print(stdout, in->source, o->tensors);
+        if (!in->source && (o->tensors || o->experts))
+            puts("\nno tensors to list: there is only a config.json");
         return status;
     }
     json_t *json = moeq_inspection_json(in);

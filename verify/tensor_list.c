@@ -13,6 +13,13 @@ static void widen(int *width, const char *glob, const char *name)
         *width = n;
 }
 
+static void print_no_match(FILE *out, const char *glob)
+{
+    fputs("no tensor's name matches ", out);
+    moeq_print_text(out, glob, 0);
+    fputc('\n', out);
+}
+
 static void print_shape(FILE *out, const uint64_t *shape, size_t n_dims)
 {
     fprintf(out, "[");
@@ -26,6 +33,7 @@ static void print_shape(FILE *out, const uint64_t *shape, size_t n_dims)
 void moeq_weights_print(FILE *out, const struct moeq_source *source, const char *glob)
 {
     char text[MOEQ_FORMAT_BYTES];
+    size_t n = 0;
     int width = 0;
     for (size_t i = 0; i < source->n_weights; i++)
         widen(&width, glob, source->weights[i].name);
@@ -33,11 +41,14 @@ void moeq_weights_print(FILE *out, const struct moeq_source *source, const char 
         const struct moeq_weight *w = &source->weights[i];
         if (!moeq_glob_match(glob, w->name))
             continue;
+        n++;
         moeq_print_text(out, w->name, width);
         fprintf(out, "  %-9s %-7s %12llu bytes  ", moeq_format_text(w->format, text),
                 moeq_role_name(moeq_part_role(w->id.part)), (unsigned long long)w->n_bytes);
         print_shape(out, w->shape, w->n_dims);
     }
+    if (n == 0)
+        print_no_match(out, glob);
 }
 
 static json_t *weight_json(const struct moeq_weight *w)
@@ -104,6 +115,7 @@ enum moeq_status moeq_experts_print(FILE *out, const struct moeq_source *source,
 
 void moeq_header_print(FILE *out, const struct moeq_safetensors *st, const char *glob)
 {
+    size_t n_shown = 0;
     int width = moeq_text_width("name");
     for (size_t i = 0; i < st->n_tensors; i++)
         widen(&width, glob, st->tensors[i].name);
@@ -112,11 +124,14 @@ void moeq_header_print(FILE *out, const struct moeq_safetensors *st, const char 
         const struct moeq_tensor *t = &st->tensors[i];
         if (!moeq_glob_match(glob, t->name))
             continue;
+        n_shown++;
         const unsigned long long begin = t->offset - st->data_offset, n = t->n_bytes;
         moeq_print_text(out, t->name, width);
         fprintf(out, "  %-8s %12llu %12llu %12llu  ", moeq_dtype_name(t->dtype), n, begin, begin + n);
         print_shape(out, t->shape, t->n_dims);
     }
+    if (n_shown == 0 && st->n_tensors)
+        print_no_match(out, glob);
 }
 
 json_t *moeq_header_json(const struct moeq_safetensors *st, const char *glob)
