@@ -115,11 +115,13 @@ static void judge(struct judging *j)
     } else if (file->problem.status == MOEQ_IO && !file->is_shard && !moeq_is_loaded(file->path) &&
                !file->sha256[0] && !file->git_sha1[0]) {
         return; /* nothing that this check would read */
-    } else if (file->problem.status == MOEQ_IO || file->read_problem.status) {
+    } else if (file->problem.status == MOEQ_IO || file->read_problem.status == MOEQ_IO) {
         const struct moeq_error *problem = file->problem.status ? &file->problem : &file->read_problem;
         moeq_found(&j->download->findings, MOEQ_FOUND_UNREADABLE, 1, file->path, NULL, "%s",
                    problem->message);
         j->is_wrong = true;
+    } else if (file->read_problem.status) {
+        fail(j, MOEQ_FOUND_DAMAGED, file->read_problem.message);
     } else if (file->begins_with_zeros) {
         judge_head(j);
     } else {

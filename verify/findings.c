@@ -17,6 +17,7 @@ static const struct {
     [MOEQ_FOUND_SIZE] = {"size", MOEQ_FAILED},
     [MOEQ_FOUND_HEADER] = {"header", MOEQ_FAILED},
     [MOEQ_FOUND_HASH] = {"hash", MOEQ_FAILED},
+    [MOEQ_FOUND_DAMAGED] = {"damaged", MOEQ_FAILED},
     [MOEQ_FOUND_UNFINISHED] = {"unfinished", MOEQ_FAILED},
     [MOEQ_FOUND_UNREADABLE] = {"unreadable", MOEQ_FAILED},
     [MOEQ_FOUND_JSON] = {"json", MOEQ_FAILED},

@@ -19,6 +19,7 @@ enum moeq_finding_kind {
     MOEQ_FOUND_SIZE,
     MOEQ_FOUND_HEADER,
     MOEQ_FOUND_HASH,
+    MOEQ_FOUND_DAMAGED, /* its data cannot be taken out of the archive */
     MOEQ_FOUND_UNFINISHED,
     MOEQ_FOUND_UNREADABLE,
     MOEQ_FOUND_JSON,
