@@ -78,7 +78,7 @@ static void examine_link(const struct listing *l, const char *full, struct moeq_
     ssize_t n = readlink(full, target, sizeof target - 1);
     target[n > 0 ? n : 0] = '\0';
     const char *name = strrchr(target, '/') ? strrchr(target, '/') + 1 : target;
-    if (l->download->layout == MOEQ_LAYOUT_HUB_CACHE && moeq_digest_parse(name, strlen(name), sha256, sha1))
+    if (l->download->repository.path && moeq_digest_parse(name, strlen(name), sha256, sha1))
         snprintf(file->blob, sizeof file->blob, "%s", name);
     if (file->is_dangling) {
         char advice[MOEQ_ADVICE_BYTES];
@@ -204,26 +204,45 @@ enum moeq_status moeq_download_open(struct moeq_download *download, const char *
     return status ? status : moeq_download_read_records(download, err);
 }
 
-enum moeq_status moeq_download_open_file(struct moeq_download *download, const char *path,
-                                         struct moeq_error *err)
+/* The one file, and its place in the cache or in a folder of hf download. */
+static enum moeq_status add_single(struct moeq_download *d, const char *path, const char *name,
+                                   struct moeq_error *err)
 {
-    struct stat info;
-    const char *name = strrchr(path, '/');
-    *download = (struct moeq_download){.layout = MOEQ_LAYOUT_FILE};
-    download->folder = name ? strndup(path, (size_t)(name - path) + 1) : strdup(".");
-    if (!download->folder)
-        return moeq_fail_alloc(err, 0);
+    struct stat info, link;
     if (stat(path, &info) != 0) {
         enum moeq_status status = moeq_fail_errno(err, errno, "cannot open");
         moeq_error_in_file(err, path);
         return status;
     }
-    struct moeq_download_file *file = add_file(download, name ? name + 1 : path, err);
+    enum moeq_status status = moeq_hub_repository_of(d->folder, &d->repository, err);
+    struct moeq_download_file *file = status ? NULL : add_file(d, name, err);
     if (!file)
-        return MOEQ_OVER_MEMORY;
+        return status ? status : MOEQ_OVER_MEMORY;
+    memcpy(d->commit, d->repository.commit, sizeof d->commit);
     file->n_bytes = (uint64_t)info.st_size;
+    file->modified = (double)info.st_mtime;
     file->is_shard = true;
-    return moeq_download_read_sums_of(download, err);
+    file->is_link = lstat(path, &link) == 0 && S_ISLNK(link.st_mode);
+    char *real = file->is_link ? realpath(d->folder, NULL) : NULL;
+    const struct listing listing = {d, d->repository.path ? d->repository.path : real};
+    if (listing.inside && file->is_link)
+        examine_link(&listing, path, file);
+    free(real);
+    return MOEQ_OK;
+}
+
+enum moeq_status moeq_download_open_file(struct moeq_download *download, const char *path,
+                                         struct moeq_error *err)
+{
+    struct moeq_error local = {0};
+    const char *name = strrchr(path, '/');
+    err = err ? err : &local;
+    *download = (struct moeq_download){.layout = MOEQ_LAYOUT_FILE};
+    download->folder = name ? strndup(path, (size_t)(name - path) + 1) : strdup(".");
+    if (!download->folder)
+        return moeq_fail_alloc(err, 0);
+    enum moeq_status status = add_single(download, path, name ? name + 1 : path, err);
+    return status ? status : moeq_download_read_records_of(download, err);
 }
 
 void moeq_download_close(struct moeq_download *download)
@@ -271,6 +290,8 @@ const char *moeq_download_advice(const struct moeq_download *download, const cha
 {
     const char *first = again ? "delete it, then: " : "";
     enum moeq_layout layout = download->layout;
+    if (layout == MOEQ_LAYOUT_FILE && download->repository.path)
+        layout = MOEQ_LAYOUT_HUB_CACHE;
     if (!is_harmless(path) || !is_harmless(download->folder) || !is_harmless(download->repository.name))
         layout = MOEQ_LAYOUT_PLAIN;
     switch (layout) {

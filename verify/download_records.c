@@ -328,7 +328,7 @@ static enum moeq_status read_all_sums(struct moeq_download *d, struct moeq_error
     return status;
 }
 
-enum moeq_status moeq_download_read_sums_of(struct moeq_download *download, struct moeq_error *err)
+static enum moeq_status read_sums_of(struct moeq_download *download, struct moeq_error *err)
 {
     char own[512];
     const char *const lists[] = {own, "SHA256SUMS", "SHA256SUMS.txt"};
@@ -395,4 +395,36 @@ enum moeq_status moeq_download_read_records(struct moeq_download *download, stru
     for (size_t i = 0; !status && i < download->n_files; i++)
         report_unfinished(download, &download->files[i]);
     return status;
+}
+
+/* ---- one file ---- */
+
+static enum moeq_status read_metadata_of(struct moeq_download *d, struct moeq_error *err)
+{
+    struct metadata_walk walk = {.download = d};
+    char name[512];
+    snprintf(name, sizeof name, "%.480s" METADATA_SUFFIX, d->files[0].path);
+    char *below = moeq_download_path(d, HUB_FOLDER, err);
+    char *records = below ? moeq_path_join(below, "download", err) : NULL;
+    char *full = records ? moeq_path_join(records, name, err) : NULL;
+    enum moeq_status status = full ? read_metadata(&walk, name, full, err) : MOEQ_OVER_MEMORY;
+    if (!status && d->commit[0])
+        status = read_tree(d, below, err);
+    free(full);
+    free(records);
+    free(below);
+    return status;
+}
+
+enum moeq_status moeq_download_read_records_of(struct moeq_download *download, struct moeq_error *err)
+{
+    enum moeq_status status;
+    if (download->repository.path) {
+        join_blobs(download);
+        status = read_tree(download, download->repository.path, err);
+    } else {
+        status = read_metadata_of(download, err);
+    }
+    moeq_records_free(&download->tree); /* the other files of the commit are not asked for */
+    return status ? status : read_sums_of(download, err);
 }
