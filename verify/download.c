@@ -101,14 +101,14 @@ static enum moeq_status list_file(void *context, const char *path, const char *f
     const struct listing *l = context;
     struct stat info, target;
     if (*problem) {
-        moeq_found(&l->download->findings, MOEQ_FOUND_UNREADABLE, 1, path, NULL,
-                   "the folder cannot be opened: %s", problem);
+        moeq_found(&l->download->findings, MOEQ_FOUND_UNREADABLE, 1, path, NULL, "it cannot be opened: %s",
+                   problem);
         return MOEQ_OK;
     }
     const bool leads = stat(full, &target) == 0;
     if (lstat(full, &info) != 0 || (!leads && !S_ISLNK(info.st_mode)))
         return MOEQ_OK; /* gone since */
-    if (leads && !S_ISREG(target.st_mode) && !moeq_is_loaded(path))
+    if (leads && !S_ISREG(target.st_mode) && !moeq_is_loaded(path) && !moeq_is_sums(path))
         return MOEQ_OK; /* a pipe or the like, which nobody would read */
     struct moeq_download_file *file = add_file(l->download, path, err);
     if (!file)
@@ -151,10 +151,12 @@ struct moeq_download_file *moeq_download_find(const struct moeq_download *downlo
     return download->n_files ? bsearch(&key, download->files, download->n_files, sizeof key, by_path) : NULL;
 }
 
+/* What may not be looked at counts as there: reading its records will say so. */
 static bool has_entry(const struct moeq_download *d, const char *name)
 {
+    struct stat info;
     char *path = moeq_download_path(d, name, NULL);
-    bool found = path && moeq_path_exists(path);
+    bool found = path && (lstat(path, &info) == 0 || (errno != ENOENT && errno != ENOTDIR));
     free(path);
     return found;
 }

@@ -11,6 +11,9 @@ enum moeq_status moeq_download_read_records(struct moeq_download *download, stru
  * about others are ignored. */
 enum moeq_status moeq_download_read_records_of(struct moeq_download *download, struct moeq_error *err);
 
+/* Whether it is, by its name, a list of hashes. */
+bool moeq_is_sums(const char *path);
+
 /* Whether it is, by its name, a file that a loader may want: weights, configuration, tokenizer, code. */
 bool moeq_is_loaded(const char *path);
 

@@ -1,6 +1,8 @@
 #include "download_parts.h"
 #include "walk.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -84,6 +86,33 @@ static enum moeq_status read_record(struct moeq_download *d, const char *full, c
         report_unusable(d, name, &problem);
     *found = !status;
     return MOEQ_OK;
+}
+
+/* Whether a folder of records is there; one that may not be looked into is a finding. */
+static bool is_record_folder(struct moeq_download *d, const char *full, const char *name)
+{
+    struct stat info;
+    char buffer[128];
+    if (stat(full, &info) != 0) {
+        if (errno != ENOENT && errno != ENOTDIR)
+            moeq_found(&d->findings, MOEQ_FOUND_UNREADABLE, 1, name, NULL, "the records in it cannot be read: %s",
+                       strerror_r(errno, buffer, sizeof buffer));
+        return false;
+    }
+    if (!S_ISDIR(info.st_mode))
+        return false;
+    DIR *dir = opendir(full);
+    if (!dir)
+        moeq_found(&d->findings, MOEQ_FOUND_UNREADABLE, 1, name, NULL, "the records in it cannot be read: %s",
+                   strerror_r(errno, buffer, sizeof buffer));
+    else
+        closedir(dir);
+    return dir != NULL;
+}
+
+static void report_closed(struct moeq_download *d, const char *name, const char *problem)
+{
+    moeq_found(&d->findings, MOEQ_FOUND_UNREADABLE, 1, name, NULL, "it cannot be opened: %s", problem);
 }
 
 /* ---- Hugging Face: names of blobs, trees, metadata ---- */
@@ -170,7 +199,7 @@ static enum moeq_status read_hub_cache(struct moeq_download *d, struct moeq_erro
     char *blobs = status ? NULL : moeq_path_join(d->repository.path, "blobs", err);
     if (!status && !blobs)
         status = MOEQ_OVER_MEMORY;
-    if (!status && moeq_path_is_dir(blobs))
+    if (!status && is_record_folder(d, blobs, "blobs"))
         status = moeq_walk(blobs, report_blob_leftover, d, err);
     free(blobs);
     return status;
@@ -228,13 +257,15 @@ static enum moeq_status visit_metadata(void *context, const char *path, const ch
 {
     struct metadata_walk *w = context;
     char name[512];
-    if (*problem)
+    snprintf(name, sizeof name, HUB_FOLDER "/download/%s", path);
+    if (*problem) {
+        report_closed(w->download, name, problem);
         return MOEQ_OK;
+    }
     if (moeq_has_suffix(path, METADATA_SUFFIX))
         return read_metadata(w, path, full, err);
     if (!moeq_has_suffix(path, ".incomplete"))
         return MOEQ_OK;
-    snprintf(name, sizeof name, HUB_FOLDER "/download/%s", path);
     return report_leftover(w->download, name, full, problem, err);
 }
 
@@ -244,7 +275,7 @@ static enum moeq_status read_hub_local(struct moeq_download *d, struct moeq_erro
     char *below = moeq_download_path(d, HUB_FOLDER, err);
     char *records = below ? moeq_path_join(below, "download", err) : NULL;
     enum moeq_status status = records ? MOEQ_OK : MOEQ_OVER_MEMORY;
-    if (!status && moeq_path_is_dir(records))
+    if (!status && is_record_folder(d, records, HUB_FOLDER "/download"))
         status = moeq_walk(records, visit_metadata, &walk, err);
     if (!status && d->commit[0])
         status = read_tree(d, below, err);
@@ -270,6 +301,12 @@ static bool is_sums(const char *name, char bare[512])
             return true;
         }
     return false;
+}
+
+bool moeq_is_sums(const char *path)
+{
+    char bare[512];
+    return is_sums(path, bare);
 }
 
 static const char *last_part(const char *path)
@@ -314,10 +351,28 @@ static enum moeq_status read_sums(struct moeq_download *d, const char *name, con
     return status;
 }
 
+/* A folder is not among the files that are listed; one in the place of a list hides what was meant. */
+static enum moeq_status look_for_folders(struct moeq_download *d, struct moeq_error *err)
+{
+    static const char *const lists[] = {"SHA256SUMS", "SHA256SUMS.txt"};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        char *full = moeq_download_path(d, lists[i], err);
+        if (!full)
+            return MOEQ_OVER_MEMORY;
+        if (moeq_path_is_dir(full))
+            moeq_found(&d->findings, MOEQ_FOUND_UNREADABLE, 1, lists[i], NULL,
+                       "a folder, where a list of hashes is looked for");
+        free(full);
+    }
+    return MOEQ_OK;
+}
+
 static enum moeq_status read_all_sums(struct moeq_download *d, struct moeq_error *err)
 {
     char bare[512];
     size_t n = 0;
+    if (look_for_folders(d, err))
+        return MOEQ_OVER_MEMORY;
     for (size_t i = 0; i < d->n_files; i++)
         n += is_sums(d->files[i].path, bare);
     d->names = moeq_calloc(n, sizeof *d->names, err);
@@ -375,7 +430,7 @@ static enum moeq_status read_modelscope(struct moeq_download *d, struct moeq_err
 {
     char *temporary = moeq_download_path(d, TEMPORARY_FOLDER, err);
     enum moeq_status status = temporary ? MOEQ_OK : MOEQ_OVER_MEMORY;
-    if (!status && moeq_path_is_dir(temporary))
+    if (!status && is_record_folder(d, temporary, TEMPORARY_FOLDER))
         status = moeq_walk(temporary, report_temporary, d, err);
     free(temporary);
     return status;
