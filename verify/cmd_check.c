@@ -114,7 +114,7 @@ static bool is_proved(const struct checking *c)
 {
     const struct moeq_check_report *r = &c->report;
     return passed(c) && r->n_shards_hashed == r->n_shards && r->n_others_hashed == r->n_others &&
-           r->tensors.compared;
+           r->tensors.compared && !c->download.findings.n_of_kind[MOEQ_FOUND_MIXED_COMMITS];
 }
 
 static void print_passed(const struct moeq_check_report *r)

@@ -14,6 +14,7 @@
 #define MAX_SUMS_BYTES     (64u << 20)
 #define MAX_TREE_BYTES     (64u << 20)
 #define MAX_METADATA_BYTES 4096u
+#define MAX_COMMITS        8 /* of one folder that are told apart */
 
 /* ---- joining ---- */
 
@@ -95,8 +96,8 @@ static bool is_record_folder(struct moeq_download *d, const char *full, const ch
     char buffer[128];
     if (stat(full, &info) != 0) {
         if (errno != ENOENT && errno != ENOTDIR)
-            moeq_found(&d->findings, MOEQ_FOUND_UNREADABLE, 1, name, NULL, "the records in it cannot be read: %s",
-                       strerror_r(errno, buffer, sizeof buffer));
+            moeq_found(&d->findings, MOEQ_FOUND_UNREADABLE, 1, name, NULL,
+                       "the records in it cannot be read: %s", strerror_r(errno, buffer, sizeof buffer));
         return false;
     }
     if (!S_ISDIR(info.st_mode))
@@ -205,10 +206,51 @@ static enum moeq_status read_hub_cache(struct moeq_download *d, struct moeq_erro
     return status;
 }
 
+struct commit_count {
+    char name[MOEQ_SHA1_HEX];
+    size_t n_files; /* that are here */
+};
+
 struct metadata_walk {
     struct moeq_download *download;
     double newest; /* of the metadata that named download->commit */
+    struct commit_count commits[MAX_COMMITS];
+    size_t n_commits; /* the last stands for all further ones */
 };
+
+static void count_commit(struct metadata_walk *w, const char *commit)
+{
+    size_t i = 0;
+    while (i < w->n_commits && strcmp(w->commits[i].name, commit) != 0)
+        i++;
+    if (i == w->n_commits && w->n_commits < MAX_COMMITS)
+        memcpy(w->commits[w->n_commits++].name, commit, MOEQ_SHA1_HEX);
+    w->commits[i < MAX_COMMITS ? i : MAX_COMMITS - 1].n_files++;
+}
+
+static int by_files(const void *a, const void *b)
+{
+    const struct commit_count *x = a, *y = b;
+    if (x->n_files != y->n_files)
+        return x->n_files > y->n_files ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+/* Each file may be right, and all together no version that was ever published. */
+static void report_mixed(struct metadata_walk *w)
+{
+    struct commit_count *c = w->commits;
+    size_t n_others = 0;
+    if (w->n_commits < 2)
+        return;
+    qsort(c, w->n_commits, sizeof *c, by_files);
+    for (size_t i = 1; i < w->n_commits; i++)
+        n_others += c[i].n_files;
+    moeq_found(&w->download->findings, MOEQ_FOUND_MIXED_COMMITS, n_others, NULL,
+               "download the folder again with one --revision; files that are right are kept",
+               "its files are of different commits: %zu of %s, %zu of %s%s", c[0].n_files, c[0].name,
+               c[1].n_files, c[1].name, w->n_commits > 2 ? ", and others" : "");
+}
 
 static void report_gone(struct moeq_download *d, const char *path)
 {
@@ -239,11 +281,14 @@ static enum moeq_status read_metadata(struct metadata_walk *w, const char *path,
         memcpy(record.git_sha1, metadata.git_sha1, sizeof record.git_sha1);
         if (file) {
             join(d, file, &record, "its .metadata");
+            count_commit(w, metadata.commit);
             file->was_changed = file->modified > metadata.seconds + 1; /* the allowance that hf makes */
         } else {
             report_gone(d, of);
         }
-        if (!d->commit[0] || metadata.seconds > w->newest) {
+        const bool is_same_time = d->commit[0] && metadata.seconds == w->newest;
+        if (!d->commit[0] || metadata.seconds > w->newest ||
+            (is_same_time && strcmp(metadata.commit, d->commit) < 0)) {
             memcpy(d->commit, metadata.commit, sizeof d->commit);
             w->newest = metadata.seconds;
         }
@@ -277,6 +322,7 @@ static enum moeq_status read_hub_local(struct moeq_download *d, struct moeq_erro
     enum moeq_status status = records ? MOEQ_OK : MOEQ_OVER_MEMORY;
     if (!status && is_record_folder(d, records, HUB_FOLDER "/download"))
         status = moeq_walk(records, visit_metadata, &walk, err);
+    report_mixed(&walk);
     if (!status && d->commit[0])
         status = read_tree(d, below, err);
     free(records);

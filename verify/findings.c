@@ -39,6 +39,7 @@ static const struct {
     [MOEQ_FOUND_EXTRA_SHARD] = {"extra-shard", MOEQ_WARNING},
     [MOEQ_FOUND_TOTAL_SIZE] = {"total-size", MOEQ_WARNING},
     [MOEQ_FOUND_LINK_OUTSIDE] = {"link-outside", MOEQ_WARNING},
+    [MOEQ_FOUND_MIXED_COMMITS] = {"mixed-commits", MOEQ_WARNING},
     [MOEQ_FOUND_BAD_RECORD] = {"bad-record", MOEQ_WARNING},
     [MOEQ_FOUND_LEFTOVER] = {"leftover", MOEQ_WARNING},
     [MOEQ_FOUND_NO_HASHES] = {"no-hashes", MOEQ_NOTE},
