@@ -87,6 +87,8 @@ static void judge_head(struct judging *j)
                  (unsigned long long)file->n_bytes);
     else if (file->begins_with_zeros)
         snprintf(message, sizeof message, "zeros where the header should be: the download was torn");
+    else if (file->leads_outside)
+        snprintf(message, sizeof message, "it has no header that is right");
     else
         snprintf(message, sizeof message, "%s", line);
     fail(j, file->begins_with_zeros ? MOEQ_FOUND_ZEROS : MOEQ_FOUND_HEADER, message);

@@ -89,7 +89,8 @@ static void examine_link(const struct listing *l, const char *full, struct moeq_
     }
     char *real = realpath(full, NULL);
     size_t inside = strlen(l->inside);
-    if (real && !(strncmp(real, l->inside, inside) == 0 && real[inside] == '/'))
+    file->leads_outside = real && !(strncmp(real, l->inside, inside) == 0 && real[inside] == '/');
+    if (file->leads_outside)
         moeq_found(&l->download->findings, MOEQ_FOUND_LINK_OUTSIDE, 1, file->path,
                    "see that it is the file you mean", "a link that leaves the folder, to %s", real);
     free(real);
@@ -225,11 +226,9 @@ static enum moeq_status add_single(struct moeq_download *d, const char *path, co
     file->modified = (double)info.st_mtime;
     file->is_shard = true;
     file->is_link = lstat(path, &link) == 0 && S_ISLNK(link.st_mode);
-    char *real = file->is_link ? realpath(d->folder, NULL) : NULL;
-    const struct listing listing = {d, d->repository.path ? d->repository.path : real};
-    if (listing.inside && file->is_link)
+    const struct listing listing = {d, d->repository.path};
+    if (file->is_link && listing.inside) /* another link is the file that is meant */
         examine_link(&listing, path, file);
-    free(real);
     return MOEQ_OK;
 }
 
@@ -273,12 +272,16 @@ static bool is_harmless(const char *text)
     return *text != '-' && text[strspn(text, allowed)] == '\0';
 }
 
+#define DELETE_LINK "delete the link, not what it leads to, then: "
+
 static const char *cache_advice(const struct moeq_download *d, const char *path, bool again,
                                 char dst[MOEQ_ADVICE_BYTES])
 {
     const struct moeq_download_file *file = moeq_download_find(d, path);
     char first[128] = "";
-    if (again && file && file->blob[0])
+    if (again && file && file->leads_outside)
+        snprintf(first, sizeof first, DELETE_LINK);
+    else if (again && file && file->blob[0])
         snprintf(first, sizeof first, "delete blobs/%s, or hf keeps it, then: ", file->blob);
     else if (again)
         snprintf(first, sizeof first, "delete it, or hf keeps it, then: ");
@@ -290,7 +293,9 @@ static const char *cache_advice(const struct moeq_download *d, const char *path,
 const char *moeq_download_advice(const struct moeq_download *download, const char *path, bool again,
                                  char dst[MOEQ_ADVICE_BYTES])
 {
-    const char *first = again ? "delete it, then: " : "";
+    const struct moeq_download_file *file = moeq_download_find(download, path);
+    const bool is_foreign = file && file->leads_outside;
+    const char *first = again ? is_foreign ? DELETE_LINK : "delete it, then: " : "";
     enum moeq_layout layout = download->layout;
     if (layout == MOEQ_LAYOUT_FILE && download->repository.path)
         layout = MOEQ_LAYOUT_HUB_CACHE;
@@ -314,7 +319,8 @@ const char *moeq_download_advice(const struct moeq_download *download, const cha
         snprintf(dst, MOEQ_ADVICE_BYTES, "%sgit lfs pull --include %s", first, path);
         return dst;
     default:
-        snprintf(dst, MOEQ_ADVICE_BYTES, "download it%s", again ? " again" : "");
+        snprintf(dst, MOEQ_ADVICE_BYTES, "%sdownload it%s", again && is_foreign ? DELETE_LINK : "",
+                 again ? " again" : "");
         return dst;
     }
 }

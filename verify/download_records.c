@@ -44,19 +44,21 @@ static void join(struct moeq_download *d, struct moeq_download_file *file, const
     }
 }
 
-/* What could not be taken from a list. */
-static void report_left_out(struct moeq_download *d, const struct moeq_records *records, const char *name)
+/* What could not be taken from a list; `quote`: with an example. */
+static void report_left_out(struct moeq_download *d, const struct moeq_records *records, const char *name,
+                            bool quote)
 {
+    const char *first = quote ? ", the first is " : "";
     if (records->n_outside)
         moeq_found(&d->findings, MOEQ_FOUND_OUTSIDE, records->n_outside, name,
                    "do not trust this list; nothing outside the folder was looked at",
-                   "%zu %s out of the folder or hold%s control characters, the first is %s",
-                   records->n_outside, records->n_outside == 1 ? "path leads" : "paths lead",
-                   records->n_outside == 1 ? "s" : "", records->outside);
+                   "%zu %s out of the folder or hold%s control characters%s%s", records->n_outside,
+                   records->n_outside == 1 ? "path leads" : "paths lead", records->n_outside == 1 ? "s" : "",
+                   first, quote ? records->outside : "");
     if (records->n_bad)
         moeq_found(&d->findings, MOEQ_FOUND_BAD_RECORD, records->n_bad, name, NULL,
-                   "%zu %s not of its format, the first is %s", records->n_bad,
-                   records->n_bad == 1 ? "entry is" : "entries are", records->bad);
+                   "%zu %s not of its format%s%s", records->n_bad,
+                   records->n_bad == 1 ? "entry is" : "entries are", first, quote ? records->bad : "");
 }
 
 static void report_unusable(struct moeq_download *d, const char *name, const struct moeq_error *problem)
@@ -66,6 +68,12 @@ static void report_unusable(struct moeq_download *d, const char *name, const str
     else
         moeq_found(&d->findings, MOEQ_FOUND_BAD_RECORD, 1, name, "it was ignored", "it cannot be used: %s",
                    problem->message);
+}
+
+static bool is_link(const char *full)
+{
+    struct stat info;
+    return lstat(full, &info) == 0 && S_ISLNK(info.st_mode);
 }
 
 /* Reads a record; *found is false where it is missing or (a finding) unusable. */
@@ -86,6 +94,19 @@ static enum moeq_status read_record(struct moeq_download *d, const char *full, c
     if (status)
         report_unusable(d, name, &problem);
     *found = !status;
+    return MOEQ_OK;
+}
+
+/* The same for one that hf wrote, which is never a link. */
+static enum moeq_status read_hub_record(struct moeq_download *d, const char *full, const char *name,
+                                        size_t max_bytes, struct moeq_bytes *text, bool *found,
+                                        struct moeq_error *err)
+{
+    *found = false;
+    if (!is_link(full))
+        return read_record(d, full, name, max_bytes, text, found, err);
+    moeq_found(&d->findings, MOEQ_FOUND_BAD_RECORD, 1, name, "it was ignored",
+               "a link, and hf makes none here");
     return MOEQ_OK;
 }
 
@@ -137,7 +158,7 @@ static enum moeq_status read_tree(struct moeq_download *d, const char *below, st
     snprintf(name, sizeof name, "trees/%s.json", d->commit);
     char *full = moeq_path_join(below, name, err);
     enum moeq_status status =
-        full ? read_record(d, full, name, MAX_TREE_BYTES, &text, &found, err) : MOEQ_OVER_MEMORY;
+        full ? read_hub_record(d, full, name, MAX_TREE_BYTES, &text, &found, err) : MOEQ_OVER_MEMORY;
     free(full);
     if (!status && found) {
         status = moeq_tree_parse(text.data, text.n_bytes, &d->tree, &problem);
@@ -151,7 +172,7 @@ static enum moeq_status read_tree(struct moeq_download *d, const char *below, st
         }
     }
     moeq_bytes_free(&text);
-    report_left_out(d, &d->tree, name);
+    report_left_out(d, &d->tree, name, true);
     if (d->tree.n_items)
         qsort(d->tree.items, d->tree.n_items, sizeof *d->tree.items, moeq_record_by_path);
     for (size_t i = 0; i < d->tree.n_items; i++) {
@@ -270,7 +291,7 @@ static enum moeq_status read_metadata(struct metadata_walk *w, const char *path,
     bool found;
     snprintf(name, sizeof name, HUB_FOLDER "/download/%s", path);
     snprintf(of, sizeof of, "%.*s", (int)(strlen(path) - strlen(METADATA_SUFFIX)), path);
-    enum moeq_status status = read_record(d, full, name, MAX_METADATA_BYTES, &text, &found, err);
+    enum moeq_status status = read_hub_record(d, full, name, MAX_METADATA_BYTES, &text, &found, err);
     if (!status && found &&
         moeq_hf_metadata_parse((const char *)text.data, text.n_bytes, &metadata, &problem)) {
         report_unusable(d, name, &problem);
@@ -390,7 +411,7 @@ static enum moeq_status read_sums(struct moeq_download *d, const char *name, con
         status = moeq_sums_parse((const char *)text.data, text.n_bytes, *bare ? bare : NULL, &records, err);
     for (size_t i = 0; !status && i < records.n_items; i++)
         join_sum(d, &records.items[i], bare, kept);
-    report_left_out(d, &records, name);
+    report_left_out(d, &records, name, full && !is_link(full)); /* which may lead anywhere */
     moeq_records_free(&records);
     moeq_bytes_free(&text);
     free(full);

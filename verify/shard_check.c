@@ -46,13 +46,15 @@ static struct moeq_download_file *find_readable(struct moeq_download *download, 
 static void report_json(struct moeq_download *download, const char *path, const struct moeq_error *problem)
 {
     char advice[MOEQ_ADVICE_BYTES];
+    const struct moeq_download_file *file = moeq_download_find(download, path);
     if (is_no_finding(problem->status))
         download->findings.stopped = *problem;
     else if (problem->status == MOEQ_IO)
         moeq_found(&download->findings, MOEQ_FOUND_UNREADABLE, 1, path, NULL, "%s", problem->message);
     else
         moeq_found(&download->findings, MOEQ_FOUND_JSON, 1, path,
-                   moeq_download_advice(download, path, true, advice), "%s", problem->message);
+                   moeq_download_advice(download, path, true, advice), "%s",
+                   file && file->leads_outside ? "not valid JSON" : problem->message);
 }
 
 json_t *moeq_download_json(struct moeq_download *download, const char *path, size_t max_bytes, bool needed)
