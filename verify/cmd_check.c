@@ -2,13 +2,12 @@
 
 #include "check.h"
 #include "download_parts.h"
+#include "finding_lines.h"
 #include "package.h"
 #include "place.h"
 #include "verb.h"
 
 #include <stdlib.h>
-
-#define MAX_LINES 200 /* findings that are printed one by one; --json has all */
 
 struct check_options {
     struct moeq_common common;
@@ -41,18 +40,6 @@ struct checking {
 static const char *plural(size_t n)
 {
     return n == 1 ? "" : "s";
-}
-
-static void print_findings(const struct moeq_findings *findings)
-{
-    static const char *const labels[] = {"FAILED ", "warning", "note   "};
-    for (size_t i = 0; i < findings->n_items && i < MAX_LINES; i++) {
-        const struct moeq_finding *f = &findings->items[i];
-        printf("%s  %s%s%s%s%s\n", labels[moeq_finding_severity(f->kind)], f->file, f->file[0] ? ": " : "",
-               f->message, f->advice[0] ? "; " : "", f->advice);
-    }
-    if (findings->n_items > MAX_LINES)
-        printf("… and %zu more; --json lists all\n", findings->n_items - MAX_LINES);
 }
 
 static void print_origin(const struct checking *c)
@@ -194,8 +181,7 @@ static enum moeq_status report(const struct checking *c, struct moeq_error *err)
     enum moeq_status status = MOEQ_OK;
     if (c->options->common.json) {
         status = moeq_verb_print_json(check_json(c), err);
-    } else {
-        print_findings(&c->download.findings);
+    } else if ((status = moeq_findings_print(&c->download.findings, err)) == MOEQ_OK) {
         print_origin(c);
         print_files(r);
         print_rate(c);
