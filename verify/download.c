@@ -80,6 +80,11 @@ static void examine_link(const struct listing *l, const char *full, struct moeq_
     const char *name = strrchr(target, '/') ? strrchr(target, '/') + 1 : target;
     if (l->download->repository.path && moeq_digest_parse(name, strlen(name), sha256, sha1))
         snprintf(file->blob, sizeof file->blob, "%s", name);
+    if (file->is_dangling && access(full, F_OK) != 0 && errno == EACCES) {
+        moeq_found(&l->download->findings, MOEQ_FOUND_UNREADABLE, 1, file->path, NULL,
+                   "a link to %s, which may not be looked at", target);
+        return;
+    }
     if (file->is_dangling) {
         char advice[MOEQ_ADVICE_BYTES];
         moeq_found(&l->download->findings, MOEQ_FOUND_DANGLING_LINK, 1, file->path,

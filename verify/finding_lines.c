@@ -25,7 +25,7 @@ static const struct phrase {
     [MOEQ_FOUND_SIZE] = {"are not of the repository's size", of_each},
     [MOEQ_FOUND_HASH] = {"do not have the hash that they should have", of_each},
     [MOEQ_FOUND_DAMAGED] = {"are damaged in the archive", of_each},
-    [MOEQ_FOUND_UNREADABLE] = {"cannot be read", of_each},
+    [MOEQ_FOUND_UNREADABLE] = {"cannot be read", "--json says why"},
     [MOEQ_FOUND_EXTRA_SHARD] = {"are not named by the index", of_each},
     [MOEQ_FOUND_LINK_OUTSIDE] = {"are links that leave the folder", "see that they are the files you mean"},
     [MOEQ_FOUND_LEFTOVER] = {"are left by downloads that did not finish", of_each},
