@@ -82,6 +82,7 @@ enum moeq_status moeq_feed_fail(const struct moeq_feed *feed, struct archive *ar
                                 struct moeq_error *err)
 {
     const char *why = archive_error_string(archive);
+    const size_t n = why ? strcspn(why, "\r\n") : 0; /* some of libarchive's texts end in a newline */
     if (feed->error.status) {
         if (err && !err->status)
             *err = feed->error;
@@ -89,7 +90,7 @@ enum moeq_status moeq_feed_fail(const struct moeq_feed *feed, struct archive *ar
     }
     if (archive_errno(archive) == ENOMEM)
         return moeq_fail_alloc(err, 0);
-    return moeq_fail(err, MOEQ_DAMAGED, "%s: %s", what, why ? why : "damaged");
+    return moeq_fail(err, MOEQ_DAMAGED, "%s: %.*s", what, n ? (int)n : 7, n ? why : "damaged");
 }
 
 locale_t moeq_feed_begin_utf8(void)

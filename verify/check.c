@@ -87,6 +87,8 @@ static void judge_head(struct judging *j)
                  (unsigned long long)file->n_bytes);
     else if (file->begins_with_zeros)
         snprintf(message, sizeof message, "zeros where the header should be: the download was torn");
+    else if (file->leads_outside)
+        snprintf(message, sizeof message, "it has no header that is right");
     else
         snprintf(message, sizeof message, "%s", line);
     fail(j, file->begins_with_zeros ? MOEQ_FOUND_ZEROS : MOEQ_FOUND_HEADER, message);
@@ -115,11 +117,13 @@ static void judge(struct judging *j)
     } else if (file->problem.status == MOEQ_IO && !file->is_shard && !moeq_is_loaded(file->path) &&
                !file->sha256[0] && !file->git_sha1[0]) {
         return; /* nothing that this check would read */
-    } else if (file->problem.status == MOEQ_IO || file->read_problem.status) {
+    } else if (file->problem.status == MOEQ_IO || file->read_problem.status == MOEQ_IO) {
         const struct moeq_error *problem = file->problem.status ? &file->problem : &file->read_problem;
         moeq_found(&j->download->findings, MOEQ_FOUND_UNREADABLE, 1, file->path, NULL, "%s",
                    problem->message);
         j->is_wrong = true;
+    } else if (file->read_problem.status) {
+        fail(j, MOEQ_FOUND_DAMAGED, file->read_problem.message);
     } else if (file->begins_with_zeros) {
         judge_head(j);
     } else {
@@ -132,6 +136,13 @@ static void judge(struct judging *j)
             judge_zeros(j);
         }
     }
+}
+
+/* Not a shard, and yet a change in it is a change of the model. */
+static bool is_other_loaded(const struct moeq_download_file *file)
+{
+    return !file->is_shard && !strchr(file->path, '/') && !moeq_has_suffix(file->path, ".safetensors") &&
+           moeq_is_loaded(file->path);
 }
 
 static enum moeq_proof proof_of(const struct moeq_download_file *file)
@@ -186,11 +197,37 @@ static void judge_files(struct moeq_download *d, struct moeq_check_report *repor
         report->n_read += file->was_read ? file->n_bytes : 0;
         report->n_shards += file->is_shard;
         report->n_shards_hashed += file->is_shard && proof <= MOEQ_PROOF_GIT_SHA1;
+        report->n_others += is_other_loaded(file);
+        report->n_others_hashed += is_other_loaded(file) && proof <= MOEQ_PROOF_GIT_SHA1;
         report->proofs[proof].n_files++;
         report->proofs[proof].n_bytes += file->n_bytes;
         report->all.n_files++;
         report->all.n_bytes += file->n_bytes;
     }
+}
+
+static bool has_hash(const struct moeq_download_file *file)
+{
+    return file->sha256[0] || file->git_sha1[0];
+}
+
+/* Without the hashes of the shards that goes without saying. */
+static void report_others_without(struct moeq_download *d)
+{
+    size_t n = 0, n_without = 0;
+    const char *first = "";
+    for (size_t i = 0; i < d->n_files; i++)
+        if (is_other_loaded(&d->files[i])) {
+            n++;
+            if (!has_hash(&d->files[i]) && n_without++ == 0)
+                first = d->files[i].path;
+        }
+    if (n_without)
+        moeq_found(&d->findings, MOEQ_FOUND_NO_HASHES, n_without, NULL,
+                   "a changed value in them would not be noticed: add their SHA-256 to SHA256SUMS",
+                   "nothing here tells the hash of %zu of the %zu other files that a loader reads, the first "
+                   "is %s",
+                   n_without, n, first);
 }
 
 /* What nothing vouches for, said once. */
@@ -200,7 +237,7 @@ static void report_no_hashes(struct moeq_download *d, bool quick)
     for (size_t i = 0; i < d->n_files; i++)
         if (d->files[i].is_shard) {
             n++;
-            n_without += !d->files[i].sha256[0] && !d->files[i].git_sha1[0];
+            n_without += !has_hash(&d->files[i]);
         }
     if (quick && n_without < n)
         moeq_found(&d->findings, MOEQ_FOUND_NO_HASHES, n - n_without, NULL, "run it without --quick",
@@ -210,6 +247,8 @@ static void report_no_hashes(struct moeq_download *d, bool quick)
                    "put the repository's SHA-256 into a file SHA256SUMS in this folder",
                    "nothing here tells the hash of %zu of %zu shards: only their structure was checked",
                    n_without, n);
+    else if (n)
+        report_others_without(d);
 }
 
 enum moeq_status moeq_check_run(struct moeq_download *download, bool quick, struct moeq_pool *pool,

@@ -23,6 +23,7 @@ struct moeq_check_report {
         uint64_t n_bytes;
     } proofs[MOEQ_N_PROOFS], all;
     size_t n_shards, n_shards_hashed;
+    size_t n_others, n_others_hashed; /* configuration, index, tokenizer: what a loader reads beside shards */
     size_t n_failed, n_warnings, n_unreadable; /* findings; the last are among the first */
     uint64_t n_read;                           /* bytes */
     double read_seconds, hash_seconds;         /* sums over the workers */

@@ -2,13 +2,12 @@
 
 #include "check.h"
 #include "download_parts.h"
+#include "finding_lines.h"
 #include "package.h"
 #include "place.h"
 #include "verb.h"
 
 #include <stdlib.h>
-
-#define MAX_LINES 200 /* findings that are printed one by one; --json has all */
 
 struct check_options {
     struct moeq_common common;
@@ -41,18 +40,6 @@ struct checking {
 static const char *plural(size_t n)
 {
     return n == 1 ? "" : "s";
-}
-
-static void print_findings(const struct moeq_findings *findings)
-{
-    static const char *const labels[] = {"FAILED ", "warning", "note   "};
-    for (size_t i = 0; i < findings->n_items && i < MAX_LINES; i++) {
-        const struct moeq_finding *f = &findings->items[i];
-        printf("%s  %s%s%s%s%s\n", labels[moeq_finding_severity(f->kind)], f->file, f->file[0] ? ": " : "",
-               f->message, f->advice[0] ? "; " : "", f->advice);
-    }
-    if (findings->n_items > MAX_LINES)
-        printf("… and %zu more; --json lists all\n", findings->n_items - MAX_LINES);
 }
 
 static void print_origin(const struct checking *c)
@@ -109,6 +96,29 @@ static bool passed(const struct checking *c)
     return c->report.n_failed == 0 && !(c->options->strict && c->report.n_warnings);
 }
 
+/* Every byte that a loader reads is the one of the record, and there is nothing else to be known. */
+static bool is_proved(const struct checking *c)
+{
+    const struct moeq_check_report *r = &c->report;
+    return passed(c) && r->n_shards_hashed == r->n_shards && r->n_others_hashed == r->n_others &&
+           r->tensors.compared && !c->download.findings.n_of_kind[MOEQ_FOUND_MIXED_COMMITS];
+}
+
+static void print_passed(const struct moeq_check_report *r)
+{
+    const size_t n_without = r->n_others - r->n_others_hashed;
+    if (r->n_shards_hashed < r->n_shards)
+        printf("verdict: nothing wrong found, as far as structure tells");
+    else if (n_without)
+        printf("verdict: nothing wrong found; every shard's hash is right, %zu other file%s that a loader "
+               "reads %s none",
+               n_without, plural(n_without), n_without == 1 ? "has" : "have");
+    else
+        printf("verdict: every hash is right");
+    if (r->n_shards_hashed == r->n_shards && !r->tensors.compared)
+        printf("; the set of tensors is not known");
+}
+
 static void print_verdict(const struct checking *c)
 {
     const struct moeq_check_report *r = &c->report;
@@ -118,12 +128,10 @@ static void print_verdict(const struct checking *c)
         printf("verdict: FAILED, %zu problem%s", r->n_failed, plural(r->n_failed));
     else if (!passed(c))
         printf("verdict: FAILED under --strict");
-    else if (r->n_shards_hashed == r->n_shards && r->tensors.compared)
+    else if (is_proved(c))
         printf("verdict: whole and right");
-    else if (r->n_shards_hashed == r->n_shards)
-        printf("verdict: every hash is right; the set of tensors is not known");
     else
-        printf("verdict: nothing wrong found, as far as structure tells");
+        print_passed(r);
     if (r->n_warnings)
         printf(", %zu warning%s", r->n_warnings, plural(r->n_warnings));
     printf("\n");
@@ -147,6 +155,9 @@ static json_t *check_json(const struct checking *c)
         (json_int_t)r->all.n_files, "bytes", (json_int_t)r->all.n_bytes, "verified_by", files);
     moeq_json_set(&json, "shards", json_integer((json_int_t)r->n_shards));
     moeq_json_set(&json, "shards_hashed", json_integer((json_int_t)r->n_shards_hashed));
+    moeq_json_set(&json, "others", json_integer((json_int_t)r->n_others));
+    moeq_json_set(&json, "others_hashed", json_integer((json_int_t)r->n_others_hashed));
+    moeq_json_set(&json, "whole_and_right", json_boolean(is_proved(c)));
     moeq_json_set(&json, "tensors", json_integer((json_int_t)r->tensors.n_tensors));
     moeq_json_set(&json, "architecture", json_string(r->tensors.architecture));
     moeq_json_set(&json, "tensors_expected",
@@ -170,8 +181,7 @@ static enum moeq_status report(const struct checking *c, struct moeq_error *err)
     enum moeq_status status = MOEQ_OK;
     if (c->options->common.json) {
         status = moeq_verb_print_json(check_json(c), err);
-    } else {
-        print_findings(&c->download.findings);
+    } else if ((status = moeq_findings_print(&c->download.findings, err)) == MOEQ_OK) {
         print_origin(c);
         print_files(r);
         print_rate(c);

@@ -78,8 +78,13 @@ static void examine_link(const struct listing *l, const char *full, struct moeq_
     ssize_t n = readlink(full, target, sizeof target - 1);
     target[n > 0 ? n : 0] = '\0';
     const char *name = strrchr(target, '/') ? strrchr(target, '/') + 1 : target;
-    if (l->download->layout == MOEQ_LAYOUT_HUB_CACHE && moeq_digest_parse(name, strlen(name), sha256, sha1))
+    if (l->download->repository.path && moeq_digest_parse(name, strlen(name), sha256, sha1))
         snprintf(file->blob, sizeof file->blob, "%s", name);
+    if (file->is_dangling && access(full, F_OK) != 0 && errno == EACCES) {
+        moeq_found(&l->download->findings, MOEQ_FOUND_UNREADABLE, 1, file->path, NULL,
+                   "a link to %s, which may not be looked at", target);
+        return;
+    }
     if (file->is_dangling) {
         char advice[MOEQ_ADVICE_BYTES];
         moeq_found(&l->download->findings, MOEQ_FOUND_DANGLING_LINK, 1, file->path,
@@ -89,7 +94,8 @@ static void examine_link(const struct listing *l, const char *full, struct moeq_
     }
     char *real = realpath(full, NULL);
     size_t inside = strlen(l->inside);
-    if (real && !(strncmp(real, l->inside, inside) == 0 && real[inside] == '/'))
+    file->leads_outside = real && !(strncmp(real, l->inside, inside) == 0 && real[inside] == '/');
+    if (file->leads_outside)
         moeq_found(&l->download->findings, MOEQ_FOUND_LINK_OUTSIDE, 1, file->path,
                    "see that it is the file you mean", "a link that leaves the folder, to %s", real);
     free(real);
@@ -101,14 +107,14 @@ static enum moeq_status list_file(void *context, const char *path, const char *f
     const struct listing *l = context;
     struct stat info, target;
     if (*problem) {
-        moeq_found(&l->download->findings, MOEQ_FOUND_UNREADABLE, 1, path, NULL,
-                   "the folder cannot be opened: %s", problem);
+        moeq_found(&l->download->findings, MOEQ_FOUND_UNREADABLE, 1, path, NULL, "it cannot be opened: %s",
+                   problem);
         return MOEQ_OK;
     }
     const bool leads = stat(full, &target) == 0;
     if (lstat(full, &info) != 0 || (!leads && !S_ISLNK(info.st_mode)))
         return MOEQ_OK; /* gone since */
-    if (leads && !S_ISREG(target.st_mode) && !moeq_is_loaded(path))
+    if (leads && !S_ISREG(target.st_mode) && !moeq_is_loaded(path) && !moeq_is_sums(path))
         return MOEQ_OK; /* a pipe or the like, which nobody would read */
     struct moeq_download_file *file = add_file(l->download, path, err);
     if (!file)
@@ -151,10 +157,12 @@ struct moeq_download_file *moeq_download_find(const struct moeq_download *downlo
     return download->n_files ? bsearch(&key, download->files, download->n_files, sizeof key, by_path) : NULL;
 }
 
+/* What may not be looked at counts as there: reading its records will say so. */
 static bool has_entry(const struct moeq_download *d, const char *name)
 {
+    struct stat info;
     char *path = moeq_download_path(d, name, NULL);
-    bool found = path && moeq_path_exists(path);
+    bool found = path && (lstat(path, &info) == 0 || (errno != ENOENT && errno != ENOTDIR));
     free(path);
     return found;
 }
@@ -204,26 +212,43 @@ enum moeq_status moeq_download_open(struct moeq_download *download, const char *
     return status ? status : moeq_download_read_records(download, err);
 }
 
-enum moeq_status moeq_download_open_file(struct moeq_download *download, const char *path,
-                                         struct moeq_error *err)
+/* The one file, and its place in the cache or in a folder of hf download. */
+static enum moeq_status add_single(struct moeq_download *d, const char *path, const char *name,
+                                   struct moeq_error *err)
 {
-    struct stat info;
-    const char *name = strrchr(path, '/');
-    *download = (struct moeq_download){.layout = MOEQ_LAYOUT_FILE};
-    download->folder = name ? strndup(path, (size_t)(name - path) + 1) : strdup(".");
-    if (!download->folder)
-        return moeq_fail_alloc(err, 0);
+    struct stat info, link;
     if (stat(path, &info) != 0) {
         enum moeq_status status = moeq_fail_errno(err, errno, "cannot open");
         moeq_error_in_file(err, path);
         return status;
     }
-    struct moeq_download_file *file = add_file(download, name ? name + 1 : path, err);
+    enum moeq_status status = moeq_hub_repository_of(d->folder, &d->repository, err);
+    struct moeq_download_file *file = status ? NULL : add_file(d, name, err);
     if (!file)
-        return MOEQ_OVER_MEMORY;
+        return status ? status : MOEQ_OVER_MEMORY;
+    memcpy(d->commit, d->repository.commit, sizeof d->commit);
     file->n_bytes = (uint64_t)info.st_size;
+    file->modified = (double)info.st_mtime;
     file->is_shard = true;
-    return moeq_download_read_sums_of(download, err);
+    file->is_link = lstat(path, &link) == 0 && S_ISLNK(link.st_mode);
+    const struct listing listing = {d, d->repository.path};
+    if (file->is_link && listing.inside) /* another link is the file that is meant */
+        examine_link(&listing, path, file);
+    return MOEQ_OK;
+}
+
+enum moeq_status moeq_download_open_file(struct moeq_download *download, const char *path,
+                                         struct moeq_error *err)
+{
+    struct moeq_error local = {0};
+    const char *name = strrchr(path, '/');
+    err = err ? err : &local;
+    *download = (struct moeq_download){.layout = MOEQ_LAYOUT_FILE};
+    download->folder = name ? strndup(path, (size_t)(name - path) + 1) : strdup(".");
+    if (!download->folder)
+        return moeq_fail_alloc(err, 0);
+    enum moeq_status status = add_single(download, path, name ? name + 1 : path, err);
+    return status ? status : moeq_download_read_records_of(download, err);
 }
 
 void moeq_download_close(struct moeq_download *download)
@@ -252,12 +277,16 @@ static bool is_harmless(const char *text)
     return *text != '-' && text[strspn(text, allowed)] == '\0';
 }
 
+#define DELETE_LINK "delete the link, not what it leads to, then: "
+
 static const char *cache_advice(const struct moeq_download *d, const char *path, bool again,
                                 char dst[MOEQ_ADVICE_BYTES])
 {
     const struct moeq_download_file *file = moeq_download_find(d, path);
     char first[128] = "";
-    if (again && file && file->blob[0])
+    if (again && file && file->leads_outside)
+        snprintf(first, sizeof first, DELETE_LINK);
+    else if (again && file && file->blob[0])
         snprintf(first, sizeof first, "delete blobs/%s, or hf keeps it, then: ", file->blob);
     else if (again)
         snprintf(first, sizeof first, "delete it, or hf keeps it, then: ");
@@ -269,8 +298,12 @@ static const char *cache_advice(const struct moeq_download *d, const char *path,
 const char *moeq_download_advice(const struct moeq_download *download, const char *path, bool again,
                                  char dst[MOEQ_ADVICE_BYTES])
 {
-    const char *first = again ? "delete it, then: " : "";
+    const struct moeq_download_file *file = moeq_download_find(download, path);
+    const bool is_foreign = file && file->leads_outside;
+    const char *first = again ? is_foreign ? DELETE_LINK : "delete it, then: " : "";
     enum moeq_layout layout = download->layout;
+    if (layout == MOEQ_LAYOUT_FILE && download->repository.path)
+        layout = MOEQ_LAYOUT_HUB_CACHE;
     if (!is_harmless(path) || !is_harmless(download->folder) || !is_harmless(download->repository.name))
         layout = MOEQ_LAYOUT_PLAIN;
     switch (layout) {
@@ -291,7 +324,8 @@ const char *moeq_download_advice(const struct moeq_download *download, const cha
         snprintf(dst, MOEQ_ADVICE_BYTES, "%sgit lfs pull --include %s", first, path);
         return dst;
     default:
-        snprintf(dst, MOEQ_ADVICE_BYTES, "download it%s", again ? " again" : "");
+        snprintf(dst, MOEQ_ADVICE_BYTES, "%sdownload it%s", again && is_foreign ? DELETE_LINK : "",
+                 again ? " again" : "");
         return dst;
     }
 }

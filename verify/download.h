@@ -35,6 +35,7 @@ struct moeq_download_file {
     uint64_t n_bytes;
     double modified; /* seconds since 1970 */
     bool is_link, is_dangling;
+    bool leads_outside; /* of the folder or the cache: it is followed, but no message quotes what is there */
     char blob[MOEQ_SHA256_HEX]; /* the name of the blob that it is a link to, "" for others */
     bool is_shard;              /* a .safetensors file that belongs to the model */
 

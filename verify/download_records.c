@@ -1,6 +1,8 @@
 #include "download_parts.h"
 #include "walk.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -12,6 +14,7 @@
 #define MAX_SUMS_BYTES     (64u << 20)
 #define MAX_TREE_BYTES     (64u << 20)
 #define MAX_METADATA_BYTES 4096u
+#define MAX_COMMITS        8 /* of one folder that are told apart */
 
 /* ---- joining ---- */
 
@@ -41,19 +44,21 @@ static void join(struct moeq_download *d, struct moeq_download_file *file, const
     }
 }
 
-/* What could not be taken from a list. */
-static void report_left_out(struct moeq_download *d, const struct moeq_records *records, const char *name)
+/* What could not be taken from a list; `quote`: with an example. */
+static void report_left_out(struct moeq_download *d, const struct moeq_records *records, const char *name,
+                            bool quote)
 {
+    const char *first = quote ? ", the first is " : "";
     if (records->n_outside)
         moeq_found(&d->findings, MOEQ_FOUND_OUTSIDE, records->n_outside, name,
                    "do not trust this list; nothing outside the folder was looked at",
-                   "%zu %s out of the folder or hold%s control characters, the first is %s",
-                   records->n_outside, records->n_outside == 1 ? "path leads" : "paths lead",
-                   records->n_outside == 1 ? "s" : "", records->outside);
+                   "%zu %s out of the folder or hold%s control characters%s%s", records->n_outside,
+                   records->n_outside == 1 ? "path leads" : "paths lead", records->n_outside == 1 ? "s" : "",
+                   first, quote ? records->outside : "");
     if (records->n_bad)
         moeq_found(&d->findings, MOEQ_FOUND_BAD_RECORD, records->n_bad, name, NULL,
-                   "%zu %s not of its format, the first is %s", records->n_bad,
-                   records->n_bad == 1 ? "entry is" : "entries are", records->bad);
+                   "%zu %s not of its format%s%s", records->n_bad,
+                   records->n_bad == 1 ? "entry is" : "entries are", first, quote ? records->bad : "");
 }
 
 static void report_unusable(struct moeq_download *d, const char *name, const struct moeq_error *problem)
@@ -63,6 +68,12 @@ static void report_unusable(struct moeq_download *d, const char *name, const str
     else
         moeq_found(&d->findings, MOEQ_FOUND_BAD_RECORD, 1, name, "it was ignored", "it cannot be used: %s",
                    problem->message);
+}
+
+static bool is_link(const char *full)
+{
+    struct stat info;
+    return lstat(full, &info) == 0 && S_ISLNK(info.st_mode);
 }
 
 /* Reads a record; *found is false where it is missing or (a finding) unusable. */
@@ -86,6 +97,46 @@ static enum moeq_status read_record(struct moeq_download *d, const char *full, c
     return MOEQ_OK;
 }
 
+/* The same for one that hf wrote, which is never a link. */
+static enum moeq_status read_hub_record(struct moeq_download *d, const char *full, const char *name,
+                                        size_t max_bytes, struct moeq_bytes *text, bool *found,
+                                        struct moeq_error *err)
+{
+    *found = false;
+    if (!is_link(full))
+        return read_record(d, full, name, max_bytes, text, found, err);
+    moeq_found(&d->findings, MOEQ_FOUND_BAD_RECORD, 1, name, "it was ignored",
+               "a link, and hf makes none here");
+    return MOEQ_OK;
+}
+
+/* Whether a folder of records is there; one that may not be looked into is a finding. */
+static bool is_record_folder(struct moeq_download *d, const char *full, const char *name)
+{
+    struct stat info;
+    char buffer[128];
+    if (stat(full, &info) != 0) {
+        if (errno != ENOENT && errno != ENOTDIR)
+            moeq_found(&d->findings, MOEQ_FOUND_UNREADABLE, 1, name, NULL,
+                       "the records in it cannot be read: %s", strerror_r(errno, buffer, sizeof buffer));
+        return false;
+    }
+    if (!S_ISDIR(info.st_mode))
+        return false;
+    DIR *dir = opendir(full);
+    if (!dir)
+        moeq_found(&d->findings, MOEQ_FOUND_UNREADABLE, 1, name, NULL, "the records in it cannot be read: %s",
+                   strerror_r(errno, buffer, sizeof buffer));
+    else
+        closedir(dir);
+    return dir != NULL;
+}
+
+static void report_closed(struct moeq_download *d, const char *name, const char *problem)
+{
+    moeq_found(&d->findings, MOEQ_FOUND_UNREADABLE, 1, name, NULL, "it cannot be opened: %s", problem);
+}
+
 /* ---- Hugging Face: names of blobs, trees, metadata ---- */
 
 static void join_blobs(struct moeq_download *d)
@@ -107,7 +158,7 @@ static enum moeq_status read_tree(struct moeq_download *d, const char *below, st
     snprintf(name, sizeof name, "trees/%s.json", d->commit);
     char *full = moeq_path_join(below, name, err);
     enum moeq_status status =
-        full ? read_record(d, full, name, MAX_TREE_BYTES, &text, &found, err) : MOEQ_OVER_MEMORY;
+        full ? read_hub_record(d, full, name, MAX_TREE_BYTES, &text, &found, err) : MOEQ_OVER_MEMORY;
     free(full);
     if (!status && found) {
         status = moeq_tree_parse(text.data, text.n_bytes, &d->tree, &problem);
@@ -121,7 +172,7 @@ static enum moeq_status read_tree(struct moeq_download *d, const char *below, st
         }
     }
     moeq_bytes_free(&text);
-    report_left_out(d, &d->tree, name);
+    report_left_out(d, &d->tree, name, true);
     if (d->tree.n_items)
         qsort(d->tree.items, d->tree.n_items, sizeof *d->tree.items, moeq_record_by_path);
     for (size_t i = 0; i < d->tree.n_items; i++) {
@@ -170,16 +221,57 @@ static enum moeq_status read_hub_cache(struct moeq_download *d, struct moeq_erro
     char *blobs = status ? NULL : moeq_path_join(d->repository.path, "blobs", err);
     if (!status && !blobs)
         status = MOEQ_OVER_MEMORY;
-    if (!status && moeq_path_is_dir(blobs))
+    if (!status && is_record_folder(d, blobs, "blobs"))
         status = moeq_walk(blobs, report_blob_leftover, d, err);
     free(blobs);
     return status;
 }
 
+struct commit_count {
+    char name[MOEQ_SHA1_HEX];
+    size_t n_files; /* that are here */
+};
+
 struct metadata_walk {
     struct moeq_download *download;
     double newest; /* of the metadata that named download->commit */
+    struct commit_count commits[MAX_COMMITS];
+    size_t n_commits; /* the last stands for all further ones */
 };
+
+static void count_commit(struct metadata_walk *w, const char *commit)
+{
+    size_t i = 0;
+    while (i < w->n_commits && strcmp(w->commits[i].name, commit) != 0)
+        i++;
+    if (i == w->n_commits && w->n_commits < MAX_COMMITS)
+        memcpy(w->commits[w->n_commits++].name, commit, MOEQ_SHA1_HEX);
+    w->commits[i < MAX_COMMITS ? i : MAX_COMMITS - 1].n_files++;
+}
+
+static int by_files(const void *a, const void *b)
+{
+    const struct commit_count *x = a, *y = b;
+    if (x->n_files != y->n_files)
+        return x->n_files > y->n_files ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+/* Each file may be right, and all together no version that was ever published. */
+static void report_mixed(struct metadata_walk *w)
+{
+    struct commit_count *c = w->commits;
+    size_t n_others = 0;
+    if (w->n_commits < 2)
+        return;
+    qsort(c, w->n_commits, sizeof *c, by_files);
+    for (size_t i = 1; i < w->n_commits; i++)
+        n_others += c[i].n_files;
+    moeq_found(&w->download->findings, MOEQ_FOUND_MIXED_COMMITS, n_others, NULL,
+               "download the folder again with one --revision; files that are right are kept",
+               "its files are of different commits: %zu of %s, %zu of %s%s", c[0].n_files, c[0].name,
+               c[1].n_files, c[1].name, w->n_commits > 2 ? ", and others" : "");
+}
 
 static void report_gone(struct moeq_download *d, const char *path)
 {
@@ -199,7 +291,7 @@ static enum moeq_status read_metadata(struct metadata_walk *w, const char *path,
     bool found;
     snprintf(name, sizeof name, HUB_FOLDER "/download/%s", path);
     snprintf(of, sizeof of, "%.*s", (int)(strlen(path) - strlen(METADATA_SUFFIX)), path);
-    enum moeq_status status = read_record(d, full, name, MAX_METADATA_BYTES, &text, &found, err);
+    enum moeq_status status = read_hub_record(d, full, name, MAX_METADATA_BYTES, &text, &found, err);
     if (!status && found &&
         moeq_hf_metadata_parse((const char *)text.data, text.n_bytes, &metadata, &problem)) {
         report_unusable(d, name, &problem);
@@ -210,11 +302,14 @@ static enum moeq_status read_metadata(struct metadata_walk *w, const char *path,
         memcpy(record.git_sha1, metadata.git_sha1, sizeof record.git_sha1);
         if (file) {
             join(d, file, &record, "its .metadata");
+            count_commit(w, metadata.commit);
             file->was_changed = file->modified > metadata.seconds + 1; /* the allowance that hf makes */
         } else {
             report_gone(d, of);
         }
-        if (!d->commit[0] || metadata.seconds > w->newest) {
+        const bool is_same_time = d->commit[0] && metadata.seconds == w->newest;
+        if (!d->commit[0] || metadata.seconds > w->newest ||
+            (is_same_time && strcmp(metadata.commit, d->commit) < 0)) {
             memcpy(d->commit, metadata.commit, sizeof d->commit);
             w->newest = metadata.seconds;
         }
@@ -228,13 +323,15 @@ static enum moeq_status visit_metadata(void *context, const char *path, const ch
 {
     struct metadata_walk *w = context;
     char name[512];
-    if (*problem)
+    snprintf(name, sizeof name, HUB_FOLDER "/download/%s", path);
+    if (*problem) {
+        report_closed(w->download, name, problem);
         return MOEQ_OK;
+    }
     if (moeq_has_suffix(path, METADATA_SUFFIX))
         return read_metadata(w, path, full, err);
     if (!moeq_has_suffix(path, ".incomplete"))
         return MOEQ_OK;
-    snprintf(name, sizeof name, HUB_FOLDER "/download/%s", path);
     return report_leftover(w->download, name, full, problem, err);
 }
 
@@ -244,8 +341,9 @@ static enum moeq_status read_hub_local(struct moeq_download *d, struct moeq_erro
     char *below = moeq_download_path(d, HUB_FOLDER, err);
     char *records = below ? moeq_path_join(below, "download", err) : NULL;
     enum moeq_status status = records ? MOEQ_OK : MOEQ_OVER_MEMORY;
-    if (!status && moeq_path_is_dir(records))
+    if (!status && is_record_folder(d, records, HUB_FOLDER "/download"))
         status = moeq_walk(records, visit_metadata, &walk, err);
+    report_mixed(&walk);
     if (!status && d->commit[0])
         status = read_tree(d, below, err);
     free(records);
@@ -270,6 +368,12 @@ static bool is_sums(const char *name, char bare[512])
             return true;
         }
     return false;
+}
+
+bool moeq_is_sums(const char *path)
+{
+    char bare[512];
+    return is_sums(path, bare);
 }
 
 static const char *last_part(const char *path)
@@ -307,17 +411,35 @@ static enum moeq_status read_sums(struct moeq_download *d, const char *name, con
         status = moeq_sums_parse((const char *)text.data, text.n_bytes, *bare ? bare : NULL, &records, err);
     for (size_t i = 0; !status && i < records.n_items; i++)
         join_sum(d, &records.items[i], bare, kept);
-    report_left_out(d, &records, name);
+    report_left_out(d, &records, name, full && !is_link(full)); /* which may lead anywhere */
     moeq_records_free(&records);
     moeq_bytes_free(&text);
     free(full);
     return status;
 }
 
+/* A folder is not among the files that are listed; one in the place of a list hides what was meant. */
+static enum moeq_status look_for_folders(struct moeq_download *d, struct moeq_error *err)
+{
+    static const char *const lists[] = {"SHA256SUMS", "SHA256SUMS.txt"};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        char *full = moeq_download_path(d, lists[i], err);
+        if (!full)
+            return MOEQ_OVER_MEMORY;
+        if (moeq_path_is_dir(full))
+            moeq_found(&d->findings, MOEQ_FOUND_UNREADABLE, 1, lists[i], NULL,
+                       "a folder, where a list of hashes is looked for");
+        free(full);
+    }
+    return MOEQ_OK;
+}
+
 static enum moeq_status read_all_sums(struct moeq_download *d, struct moeq_error *err)
 {
     char bare[512];
     size_t n = 0;
+    if (look_for_folders(d, err))
+        return MOEQ_OVER_MEMORY;
     for (size_t i = 0; i < d->n_files; i++)
         n += is_sums(d->files[i].path, bare);
     d->names = moeq_calloc(n, sizeof *d->names, err);
@@ -328,7 +450,7 @@ static enum moeq_status read_all_sums(struct moeq_download *d, struct moeq_error
     return status;
 }
 
-enum moeq_status moeq_download_read_sums_of(struct moeq_download *download, struct moeq_error *err)
+static enum moeq_status read_sums_of(struct moeq_download *download, struct moeq_error *err)
 {
     char own[512];
     const char *const lists[] = {own, "SHA256SUMS", "SHA256SUMS.txt"};
@@ -375,7 +497,7 @@ static enum moeq_status read_modelscope(struct moeq_download *d, struct moeq_err
 {
     char *temporary = moeq_download_path(d, TEMPORARY_FOLDER, err);
     enum moeq_status status = temporary ? MOEQ_OK : MOEQ_OVER_MEMORY;
-    if (!status && moeq_path_is_dir(temporary))
+    if (!status && is_record_folder(d, temporary, TEMPORARY_FOLDER))
         status = moeq_walk(temporary, report_temporary, d, err);
     free(temporary);
     return status;
@@ -395,4 +517,36 @@ enum moeq_status moeq_download_read_records(struct moeq_download *download, stru
     for (size_t i = 0; !status && i < download->n_files; i++)
         report_unfinished(download, &download->files[i]);
     return status;
+}
+
+/* ---- one file ---- */
+
+static enum moeq_status read_metadata_of(struct moeq_download *d, struct moeq_error *err)
+{
+    struct metadata_walk walk = {.download = d};
+    char name[512];
+    snprintf(name, sizeof name, "%.480s" METADATA_SUFFIX, d->files[0].path);
+    char *below = moeq_download_path(d, HUB_FOLDER, err);
+    char *records = below ? moeq_path_join(below, "download", err) : NULL;
+    char *full = records ? moeq_path_join(records, name, err) : NULL;
+    enum moeq_status status = full ? read_metadata(&walk, name, full, err) : MOEQ_OVER_MEMORY;
+    if (!status && d->commit[0])
+        status = read_tree(d, below, err);
+    free(full);
+    free(records);
+    free(below);
+    return status;
+}
+
+enum moeq_status moeq_download_read_records_of(struct moeq_download *download, struct moeq_error *err)
+{
+    enum moeq_status status;
+    if (download->repository.path) {
+        join_blobs(download);
+        status = read_tree(download, download->repository.path, err);
+    } else {
+        status = read_metadata_of(download, err);
+    }
+    moeq_records_free(&download->tree); /* the other files of the commit are not asked for */
+    return status ? status : read_sums_of(download, err);
 }

@@ -19,6 +19,7 @@ enum moeq_finding_kind {
     MOEQ_FOUND_SIZE,
     MOEQ_FOUND_HEADER,
     MOEQ_FOUND_HASH,
+    MOEQ_FOUND_DAMAGED, /* its data cannot be taken out of the archive */
     MOEQ_FOUND_UNFINISHED,
     MOEQ_FOUND_UNREADABLE,
     MOEQ_FOUND_JSON,
@@ -40,6 +41,7 @@ enum moeq_finding_kind {
     MOEQ_FOUND_EXTRA_SHARD,
     MOEQ_FOUND_TOTAL_SIZE,
     MOEQ_FOUND_LINK_OUTSIDE,
+    MOEQ_FOUND_MIXED_COMMITS,
     MOEQ_FOUND_BAD_RECORD,
     MOEQ_FOUND_LEFTOVER,
     MOEQ_FOUND_NO_HASHES, /* notes from here */

@@ -32,27 +32,41 @@ static bool is_weights(const char *path)
 
 /* ---- JSON files ---- */
 
+/* A folder is not among the files that are listed. */
+static bool is_folder(const struct moeq_download *d, const char *path)
+{
+    char *full = moeq_download_path(d, path, NULL);
+    const bool found = full && moeq_path_is_dir(full);
+    free(full);
+    return found;
+}
+
 /* The file, where it is there to be read; others are told of elsewhere, but for `needed` ones. */
 static struct moeq_download_file *find_readable(struct moeq_download *download, const char *path, bool needed)
 {
     char advice[MOEQ_ADVICE_BYTES];
     struct moeq_download_file *file = moeq_download_find(download, path);
-    if (!file && needed)
+    if (!file && needed && is_folder(download, path))
+        moeq_found(&download->findings, MOEQ_FOUND_MISSING_FILE, 1, path,
+                   "move the folder away, then download the file", "a folder, where the file should be");
+    else if (!file && needed)
         moeq_found(&download->findings, MOEQ_FOUND_MISSING_FILE, 1, path,
                    moeq_download_advice(download, path, false, advice), "it is missing");
     return file && !file->is_dangling && !file->is_pointer && file->problem.status != MOEQ_IO ? file : NULL;
 }
 
-static void report_json(struct moeq_download *download, const char *path, const struct moeq_error *problem)
+static void report_json(struct moeq_download *download, const char *path, struct moeq_download_file *file,
+                        const struct moeq_error *problem)
 {
     char advice[MOEQ_ADVICE_BYTES];
     if (is_no_finding(problem->status))
         download->findings.stopped = *problem;
     else if (problem->status == MOEQ_IO)
-        moeq_found(&download->findings, MOEQ_FOUND_UNREADABLE, 1, path, NULL, "%s", problem->message);
+        file->problem = *problem; /* reported with those of the other files, once */
     else
         moeq_found(&download->findings, MOEQ_FOUND_JSON, 1, path,
-                   moeq_download_advice(download, path, true, advice), "%s", problem->message);
+                   moeq_download_advice(download, path, true, advice), "%s",
+                   file->leads_outside ? "not valid JSON" : problem->message);
 }
 
 json_t *moeq_download_json(struct moeq_download *download, const char *path, size_t max_bytes, bool needed)
@@ -67,7 +81,7 @@ json_t *moeq_download_json(struct moeq_download *download, const char *path, siz
     if (json)
         file->was_parsed = true;
     else
-        report_json(download, path, &problem);
+        report_json(download, path, file, &problem);
     return json;
 }
 
@@ -96,7 +110,7 @@ void moeq_download_is_json(struct moeq_download *download, const char *path)
     if (full && check_json(full, &text, &problem) == MOEQ_OK)
         file->was_parsed = true;
     else
-        report_json(download, path, &problem);
+        report_json(download, path, file, &problem);
     free(full);
     moeq_bytes_free(&text);
 }
@@ -109,29 +123,61 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
+/* Tensors that the index places where no shard can be. */
+struct misplaced {
+    size_t n_nameless, n_below, n_outside;
+    const char *nameless, *below, *outside; /* the first of each: a tensor, and two shards */
+};
+
+static void misplace(struct misplaced *m, const char *tensor, const char *shard)
+{
+    if (!shard || !*shard)
+        m->nameless = m->n_nameless++ ? m->nameless : tensor;
+    else if (moeq_path_stays_inside(shard))
+        m->below = m->n_below++ ? m->below : shard;
+    else
+        m->outside = m->n_outside++ ? m->outside : shard;
+}
+
+static void report_misplaced(const struct misplaced *m, struct moeq_download *d)
+{
+    char advice[MOEQ_ADVICE_BYTES];
+    moeq_download_advice(d, MOEQ_INDEX_NAME, true, advice);
+    if (m->n_outside)
+        moeq_found(&d->findings, MOEQ_FOUND_OUTSIDE, m->n_outside, MOEQ_INDEX_NAME,
+                   "do not trust this index; nothing outside the folder was looked at",
+                   "%zu %s placed in shards outside the folder, the first in %s", m->n_outside,
+                   m->n_outside == 1 ? "tensor is" : "tensors are", m->outside);
+    if (m->n_below)
+        moeq_found(&d->findings, MOEQ_FOUND_INDEX, m->n_below, MOEQ_INDEX_NAME,
+                   "shards lie beside their index: those below it were not checked",
+                   "%zu %s placed in shards of a subfolder, the first in %s", m->n_below,
+                   m->n_below == 1 ? "tensor is" : "tensors are", m->below);
+    if (m->n_nameless)
+        moeq_found(&d->findings, MOEQ_FOUND_INDEX, m->n_nameless, MOEQ_INDEX_NAME, advice,
+                   "%zu %s given no shard's name, the first is %s", m->n_nameless,
+                   m->n_nameless == 1 ? "tensor is" : "tensors are", m->nameless);
+}
+
 /* One row for each shard that the index names, with the number of its tensors. */
 static enum moeq_status take_index(struct moeq_shards *s, struct moeq_download *d, struct moeq_error *err)
 {
-    const char *tensor, *outside = NULL;
+    const char *tensor;
     json_t *value;
-    size_t n = 0, n_outside = 0;
+    struct misplaced misplaced = {0};
+    size_t n = 0;
     s->items = moeq_calloc(json_object_size(s->weight_map), sizeof *s->items, err);
     if (!s->items)
         return MOEQ_OVER_MEMORY;
     json_object_foreach((json_t *)s->weight_map, tensor, value)
     {
         const char *name = json_string_value(value);
-        if (name && moeq_name_is_plain(name)) {
+        if (name && moeq_name_is_plain(name))
             s->items[n++] = (struct moeq_check_shard){.name = name, .n_promised = 1};
-        } else {
-            outside = n_outside++ ? outside : name ? name : "no name at all";
-        }
+        else
+            misplace(&misplaced, tensor, name);
     }
-    if (n_outside)
-        moeq_found(&d->findings, MOEQ_FOUND_OUTSIDE, n_outside, MOEQ_INDEX_NAME,
-                   "do not trust this index; nothing outside the folder was looked at",
-                   "%zu %s placed in shards outside the folder, the first in %s", n_outside,
-                   n_outside == 1 ? "tensor is" : "tensors are", outside);
+    report_misplaced(&misplaced, d);
     if (n == 0)
         moeq_found(&d->findings, MOEQ_FOUND_INDEX, 1, MOEQ_INDEX_NAME, NULL, "it names no shard");
     else
@@ -230,6 +276,12 @@ static void report_missing_shards(const struct moeq_shards *s, struct moeq_downl
         const struct moeq_check_shard *shard = &s->items[i];
         if (shard->file)
             continue;
+        if (is_folder(d, shard->name)) {
+            moeq_found(&d->findings, MOEQ_FOUND_MISSING_FILE, shard->n_promised, shard->name,
+                       "move the folder away, then download the shard",
+                       "a folder, where the shard should be: %zu tensors", shard->n_promised);
+            continue;
+        }
         const struct moeq_record *record = in_tree(d, shard->name);
         snprintf(size, sizeof size, ", %llu bytes", record ? (unsigned long long)record->n_bytes : 0);
         moeq_found(&d->findings, MOEQ_FOUND_MISSING_FILE, shard->n_promised, shard->name,

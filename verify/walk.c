@@ -22,9 +22,12 @@ static enum moeq_status walk_entry(const struct walk *w, const char *path, const
                                    struct moeq_error *err)
 {
     struct stat info, target;
-    char *full = moeq_path_join(w->folder, path, err);
+    char *full = moeq_path_join(w->folder, path, err), buffer[128];
     enum moeq_status status = full ? MOEQ_OK : MOEQ_OVER_MEMORY;
-    if (full && lstat(full, &info) == 0) { /* otherwise it is gone since */
+    const int error_number = full && lstat(full, &info) != 0 ? errno : 0;
+    if (error_number && error_number != ENOENT) { /* which is: gone since */
+        status = w->visit(w->context, path, full, strerror_r(error_number, buffer, sizeof buffer), err);
+    } else if (full && !error_number) {
         bool is_link_to_folder = S_ISLNK(info.st_mode) && stat(full, &target) == 0 && S_ISDIR(target.st_mode);
         if (!S_ISDIR(info.st_mode) && !is_link_to_folder)
             status = w->visit(w->context, path, full, "", err);

@@ -4,8 +4,8 @@
 
 #include "status.h"
 
-/* Sees an entry that is no folder, or a folder that cannot be opened: its path below the walked folder, its
- * full path, and "" or what the system says against it. */
+/* Sees an entry that is no folder, or one that cannot be opened or looked at: its path below the walked
+ * folder, its full path, and "" or what the system says against it. */
 typedef enum moeq_status moeq_walk_visit(void *context, const char *path, const char *full,
                                          const char *problem, struct moeq_error *err);
 
