@@ -268,8 +268,8 @@ static enum moeq_status check_not_in_package(const struct moeq_pack *pack, const
                                              struct moeq_error *err)
 {
     struct stat package, out;
-    if (stat(pack->folder, &package) != 0 || fstat(dir->fd, &out) != 0 ||
-        package.st_dev != out.st_dev || package.st_ino != out.st_ino)
+    if (stat(pack->folder, &package) != 0 || fstat(dir->fd, &out) != 0 || package.st_dev != out.st_dev ||
+        package.st_ino != out.st_ino)
         return MOEQ_OK;
     moeq_fail(err, MOEQ_USAGE, "the output would lie in the package itself");
     moeq_error_in_file(err, pack->out);
