@@ -12,7 +12,7 @@
 
 struct moeq_pack {
     const struct moeq_package *package;
-    const char *folder; /* or archive, that it lies in */
+    const char *folder;             /* or archive, that it lies in */
     const char *out;                /* the tar */
     bool force;                     /* replace what is there */
     struct moeq_progress *progress; /* counts the package's bytes twice: written, read back */
