@@ -10,6 +10,7 @@
 #define MAX_COMMENT     65535u
 #define LOCATOR_BYTES   20u
 #define END64_BYTES     56u
+#define MAX_END64_BYTES 16384u /* libarchive takes no larger one */
 #define ENTRY_BYTES     46u
 #define LOCAL_BYTES     30u
 #define NO_VALUE        UINT32_MAX /* where a field of 64 bits holds it */
@@ -62,6 +63,22 @@ static enum moeq_status find_end(const struct moeq_file *file, uint64_t *end, st
     return status;
 }
 
+static bool says(const uint8_t *field32, const uint8_t *field64)
+{
+    const uint32_t value = load32(field32);
+    return value == NO_VALUE || value == moeq_load_u64le(field64);
+}
+
+/* Whether a reader that takes the 64-bit record and one that does not take it, since it is of several disks,
+ * or of a size that it does not know, see the same directory. */
+static bool agree(const uint8_t *last, const uint8_t *locator, const uint8_t *end64)
+{
+    const uint64_t n_bytes = moeq_load_u64le(end64 + 4);
+    return load32(locator + 4) == 0 && load32(locator + 16) == 1 && load32(end64 + 16) == 0 &&
+           load32(end64 + 20) == 0 && memcmp(end64 + 24, end64 + 32, 8) == 0 && n_bytes >= END64_BYTES - 12 &&
+           n_bytes <= MAX_END64_BYTES - 12 && says(last + 12, end64 + 40) && says(last + 16, end64 + 48);
+}
+
 /* One record of 64-bit fields, and its locator, may lie between the directory and the end record. */
 static enum moeq_status find_directory(struct directory *d, uint64_t end, struct moeq_error *err)
 {
@@ -78,6 +95,8 @@ static enum moeq_status find_directory(struct directory *d, uint64_t end, struct
         status = moeq_file_read(d->file, limit, end64, sizeof end64, err);
         if (!status && memcmp(end64, "PK\x06\x06", 4) != 0)
             return fail(err, "the zip's directory is not where its end says", end);
+        if (!status && !agree(last, locator, end64))
+            return fail(err, "the zip's two end records contradict each other", end);
         size = status ? 0 : moeq_load_u64le(end64 + 40);
         d->begin = status ? 0 : moeq_load_u64le(end64 + 48);
     }
@@ -94,12 +113,14 @@ static enum moeq_status load_64_bit(const struct moeq_file *file, uint64_t at, s
 {
     uint8_t head[4], field[8];
     enum moeq_status status = MOEQ_OK;
-    const uint64_t end = at + n_extra;
+    uint64_t end = at + n_extra;
     while (!status && at + sizeof head <= end) {
         status = moeq_file_read(file, at, head, sizeof head, err);
         at += sizeof head;
-        if (!status && load16(head) == EXTRA_OF_64_BIT)
+        if (!status && load16(head) == EXTRA_OF_64_BIT) {
+            end = at + load16(head + 2) < end ? at + load16(head + 2) : end;
             break;
+        }
         at += status ? 0 : load16(head + 2);
     }
     for (size_t i = 0; !status && i < n_values && at + sizeof field <= end; i++) {

@@ -59,7 +59,7 @@ struct moeq_loader *moeq_loader_create(const struct moeq_source *source, struct 
     l->source = source;
     pthread_mutex_init(&l->mutex, NULL);
     pthread_cond_init(&l->changed, NULL);
-    l->has_thread = pthread_create(&l->thread, NULL, work, l) == 0;
+    l->has_thread = !moeq_source_is_decompressed(source) && pthread_create(&l->thread, NULL, work, l) == 0;
     return l;
 }
 

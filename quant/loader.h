@@ -13,7 +13,8 @@
 
 struct moeq_loader;
 
-/* Borrows the source. Where there is no thread to be had, everything is loaded when it is needed. */
+/* Borrows the source. Where there is no thread to be had, everything is loaded when it is needed; so it is
+ * where files of the source must be decompressed, since two threads would drive an archive back and forth. */
 struct moeq_loader *moeq_loader_create(const struct moeq_source *source, struct moeq_error *err);
 void moeq_loader_free(struct moeq_loader *loader); /* NULL allowed */
 

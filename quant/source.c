@@ -1,5 +1,6 @@
 #include "source.h"
 
+#include "mount.h"
 #include "release.h"
 
 #include <stdlib.h>
@@ -201,6 +202,16 @@ const struct moeq_weight *moeq_source_part(const struct moeq_source *source, enu
 static const struct moeq_segment *segment_of(const struct moeq_source *s, const struct moeq_weight *w)
 {
     return &s->package.segments[s->package.tensors[w->place].segment];
+}
+
+bool moeq_source_is_decompressed(const struct moeq_source *source)
+{
+    bool found = false;
+    for (size_t i = 0; source->is_package && !found && i < source->package.n_files; i++)
+        found = moeq_mounted_place(source->package.files[i].file.path) > 0;
+    for (size_t i = 0; !source->is_package && !found && i < source->checkpoint.n_shards; i++)
+        found = moeq_mounted_place(source->checkpoint.shards[i].file.path) > 0;
+    return found;
 }
 
 bool moeq_source_one_read(const struct moeq_source *source, const struct moeq_weight *a,

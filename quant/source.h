@@ -83,6 +83,9 @@ enum moeq_status moeq_source_load(const struct moeq_source *source, const struct
                                   size_t n, struct moeq_bytes *buffer, struct moeq_matrix *matrices,
                                   struct moeq_error *err);
 
+/* Whether any of its files lies compressed in an archive. */
+bool moeq_source_is_decompressed(const struct moeq_source *source);
+
 /* Whether two weights are of one segment of a package, which is read, and its hash checked, as a whole: load
  * them together, or it is read twice. */
 bool moeq_source_one_read(const struct moeq_source *source, const struct moeq_weight *a,

@@ -12,6 +12,7 @@
 #define POINTER_START  "version https://git-lfs.github.com/spec/"
 #define POINTER_BYTES  1024 /* a pointer is smaller */
 #define ZERO_BYTES     4096
+#define MAX_NAME_BYTES 4200         /* of a shard that is looked for: archives allow 4096 */
 #define MAX_JSON_BYTES (256u << 20) /* that are only looked at, without a tree */
 
 /* Whether it says nothing about the file: memory, or an archive's budget, ran out. */
@@ -317,7 +318,7 @@ static void report_missing_numbers(struct moeq_shards *s, struct moeq_download *
     s->complete = false;
     unsigned first = 0;
     for (unsigned i = 1; i <= total && !first; i++) {
-        char name[512];
+        char name[MAX_NAME_BYTES];
         snprintf(name, sizeof name, "%.*s%0*u%s", (int)prefix, s->items[0].name, width, i,
                  strstr(s->items[0].name, "-of-"));
         first = moeq_shards_find(s, name) ? 0 : i;
