@@ -523,6 +523,47 @@ static void test_overlapping_compressed_members(void)
     end();
 }
 
+/* A zip with a 64-bit end record that it needs not, of so many disks. */
+static void write_with_64_bit_end(const char *bytes, size_t n, unsigned n_disks)
+{
+    uint8_t *all = calloc(n + 76, 1);
+    fixture_need(all != NULL && n > 22, "memory");
+    const size_t end = n - 22; /* of the directory */
+    memcpy(all, bytes, end);
+    memcpy(all + end + 76, bytes + end, 22);
+    uint8_t *record = all + end, *locator = record + 56;
+    const uint8_t *last = locator + 20;
+    memcpy(record, "PK\6\6\54", 5);
+    memcpy(record + 24, last + 8, 2);
+    memcpy(record + 32, last + 10, 2);
+    memcpy(record + 40, last + 12, 4);
+    memcpy(record + 48, last + 16, 4);
+    memcpy(locator, "PK\6\7", 4);
+    moeq_store_u64le(locator + 8, end);
+    locator[16] = (uint8_t)n_disks;
+    fixture_write(folder, "a.zip", all, n + 76);
+    free(all);
+}
+
+/* What is checked must be what libarchive reads, which does not take every 64-bit record. */
+static void test_zips_with_two_end_records(void)
+{
+    size_t n;
+    struct moeq_place place;
+    begin(NULL);
+    struct archive *a = fixture_archive_create(fixture_path(path, folder, "a.zip"), "zip");
+    fixture_archive_add(a, "config.json", CONFIG, strlen(CONFIG));
+    fixture_archive_close(a);
+    char *bytes = fixture_read(folder, "a.zip", &n);
+    write_with_64_bit_end(bytes, n, 1);
+    CU_ASSERT_EQUAL_FATAL(moeq_place_open(&place, path, NULL), MOEQ_OK);
+    moeq_place_close(&place);
+    write_with_64_bit_end(bytes, n, 2);
+    refused(MOEQ_DAMAGED, "contradict");
+    free(bytes);
+    end();
+}
+
 static void test_too_many_entries(void)
 {
     char name[32];
@@ -641,6 +682,7 @@ int main(void)
         {"a tar without its end", test_tar_without_its_end},
         {"flipped bytes", test_flipped_bytes},
         {"compressed members that overlap", test_overlapping_compressed_members},
+        {"zips with two end records", test_zips_with_two_end_records},
         {"too many entries", test_too_many_entries},
         {"other kinds, and no archives", test_other_kinds_and_no_archives},
         {"members beyond 8 GiB", test_members_beyond_8_gib},
