@@ -31,7 +31,7 @@ static enum moeq_status pack_to(const char *out, bool force, struct moeq_error *
     enum moeq_status status = moeq_package_open(&package, folder, err);
     if (status)
         return status;
-    struct moeq_pack pack = {.package = &package, .out = out, .force = force};
+    struct moeq_pack pack = {.package = &package, .folder = folder, .out = out, .force = force};
     status = moeq_pack_run(&pack, &result, err);
     if (!status) {
         struct stat info;
