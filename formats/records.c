@@ -51,17 +51,11 @@ static enum moeq_status append(struct moeq_records *records, const struct moeq_r
         leave_out(&records->n_outside, records->outside, record->path, strlen(record->path));
         return MOEQ_OK;
     }
-    if (records->n_items == records->capacity) {
-        size_t capacity = records->capacity ? 2 * records->capacity : 64;
-        struct moeq_record *items = moeq_calloc(capacity, sizeof *items, err);
-        if (!items)
-            return MOEQ_OVER_MEMORY;
-        if (records->n_items)
-            memcpy(items, records->items, records->n_items * sizeof *items);
-        free(records->items);
-        records->items = items;
-        records->capacity = capacity;
-    }
+    struct moeq_record *items =
+        moeq_grown(records->items, records->n_items, &records->capacity, sizeof *items, err);
+    if (!items)
+        return MOEQ_OVER_MEMORY;
+    records->items = items;
     struct moeq_record *to = &records->items[records->n_items];
     *to = *record;
     to->path = moeq_strdup(record->path, err);

@@ -32,17 +32,10 @@ enum moeq_status moeq_complain(struct moeq_complaints *complaints, enum moeq_fin
                                const char *name, const char *file, const char *detail, struct moeq_error *err)
 {
     struct moeq_complaints *c = complaints;
-    if (c->n_items == c->capacity) {
-        size_t capacity = c->capacity ? 2 * c->capacity : 256;
-        struct moeq_complaint *items = moeq_calloc(capacity, sizeof *items, err);
-        if (!items)
-            return MOEQ_OVER_MEMORY;
-        if (c->n_items)
-            memcpy(items, c->items, c->n_items * sizeof *items);
-        free(c->items);
-        c->items = items;
-        c->capacity = capacity;
-    }
+    struct moeq_complaint *items = moeq_grown(c->items, c->n_items, &c->capacity, sizeof *items, err);
+    if (!items)
+        return MOEQ_OVER_MEMORY;
+    c->items = items;
     struct moeq_complaint *to = &c->items[c->n_items];
     *to = (struct moeq_complaint){.kind = kind, .file = file, .name = moeq_strdup(name, err)};
     if (!to->name)

@@ -54,17 +54,10 @@ static struct moeq_download_file *add_file(struct moeq_download *d, const char *
         moeq_fail(err, MOEQ_UNSUPPORTED, "more than %d files", MAX_FILES);
         return NULL;
     }
-    if (d->n_files == d->capacity) {
-        size_t capacity = d->capacity ? 2 * d->capacity : 64;
-        struct moeq_download_file *files = moeq_calloc(capacity, sizeof *files, err);
-        if (!files)
-            return NULL;
-        if (d->n_files)
-            memcpy(files, d->files, d->n_files * sizeof *files);
-        free(d->files);
-        d->files = files;
-        d->capacity = capacity;
-    }
+    struct moeq_download_file *files = moeq_grown(d->files, d->n_files, &d->capacity, sizeof *files, err);
+    if (!files)
+        return NULL;
+    d->files = files;
     struct moeq_download_file *file = &d->files[d->n_files];
     *file = (struct moeq_download_file){.path = moeq_strdup(path, err)};
     d->n_files += file->path != NULL;

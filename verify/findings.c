@@ -92,18 +92,9 @@ static void finding_free(struct moeq_finding *finding)
 
 static bool make_room(struct moeq_findings *f)
 {
-    if (f->n_items < f->capacity)
-        return true;
-    size_t capacity = f->capacity ? 2 * f->capacity : 32;
-    struct moeq_finding *items = moeq_calloc(capacity, sizeof *items, NULL);
-    if (!items)
-        return false;
-    if (f->n_items)
-        memcpy(items, f->items, f->n_items * sizeof *items);
-    free(f->items);
-    f->items = items;
-    f->capacity = capacity;
-    return true;
+    struct moeq_finding *items = moeq_grown(f->items, f->n_items, &f->capacity, sizeof *items, NULL);
+    f->items = items ? items : f->items;
+    return items != NULL;
 }
 
 void moeq_found(struct moeq_findings *findings, enum moeq_finding_kind kind, uint64_t n, const char *file,
