@@ -196,12 +196,11 @@ static void print_text(const struct eval *e)
         printf("top-1          %.3f%% agree\n", 100 * r->top1);
     }
     printf("speed          %.0f tokens/s, %.1f s\n", tokens_per_second(e), e->seconds);
-    printf(
-        "memory         peak %s, of which at most %s for hidden states (%s), weights and work, the rest for "
-        "program, text and tokenizer; the largest layer as float32 is %s\n",
-        moeq_size_text((double)moeq_peak_memory(), a), moeq_size_text((double)e->memory.total, b),
-        moeq_size_text((double)e->memory.sweep.hidden, c),
-        moeq_size_text((double)e->memory.sweep.layer_float32, d));
+    printf("memory         peak %s, with program, text and tokenizer\n",
+           moeq_size_text((double)moeq_peak_memory(), a));
+    printf("planned        at most %s: hidden states %s, weights, work; a layer as float32 has %s\n",
+           moeq_size_text((double)e->memory.total, b), moeq_size_text((double)e->memory.sweep.hidden, c),
+           moeq_size_text((double)e->memory.sweep.layer_float32, d));
 }
 
 static enum moeq_status run(void *options, const char *const *positional, size_t n_positional,
