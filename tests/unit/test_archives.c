@@ -474,6 +474,15 @@ static size_t find_bytes(const char *bytes, size_t n, const void *some, size_t n
     return 0;
 }
 
+/* Writes a zip with config.json alone, and gives its bytes. */
+static char *zip_of_config(size_t *n)
+{
+    struct archive *a = fixture_archive_create(fixture_path(path, folder, "a.zip"), "zip");
+    fixture_archive_add(a, "config.json", CONFIG, strlen(CONFIG));
+    fixture_archive_close(a);
+    return fixture_read(folder, "a.zip", n);
+}
+
 /* "other", which does not compress and so lies there as it is, with another member in it; and config.json. */
 static void quote_member(const char *member, size_t n_member)
 {
@@ -495,10 +504,7 @@ static void test_overlapping_compressed_members(void)
     size_t n;
     struct moeq_place place;
     begin(NULL);
-    struct archive *a = fixture_archive_create(fixture_path(path, folder, "a.zip"), "zip");
-    fixture_archive_add(a, "config.json", CONFIG, strlen(CONFIG));
-    fixture_archive_close(a);
-    char *member = fixture_read(folder, "a.zip", &n);
+    char *member = zip_of_config(&n);
     const size_t n_member = find_bytes(member, n, entry, 4, 0);
     quote_member(member, n_member);
     CU_ASSERT_EQUAL_FATAL(moeq_place_open(&place, path, NULL), MOEQ_OK);
@@ -551,10 +557,7 @@ static void test_zips_with_two_end_records(void)
     size_t n;
     struct moeq_place place;
     begin(NULL);
-    struct archive *a = fixture_archive_create(fixture_path(path, folder, "a.zip"), "zip");
-    fixture_archive_add(a, "config.json", CONFIG, strlen(CONFIG));
-    fixture_archive_close(a);
-    char *bytes = fixture_read(folder, "a.zip", &n);
+    char *bytes = zip_of_config(&n);
     write_with_64_bit_end(bytes, n, 1);
     CU_ASSERT_EQUAL_FATAL(moeq_place_open(&place, path, NULL), MOEQ_OK);
     moeq_place_close(&place);

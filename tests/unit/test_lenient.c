@@ -3,7 +3,8 @@
  * verdict that differs is a file that other tools see differently from moeq. JSON is written with ' for ". */
 #include "unit.h"
 
-#include "../fuzz/fixture.h"
+#include "header.h"
+
 #include "checkpoint.h"
 
 static enum moeq_status parse(const char *text, uint64_t n_data, enum moeq_strictness strictness,
@@ -11,14 +12,7 @@ static enum moeq_status parse(const char *text, uint64_t n_data, enum moeq_stric
 {
     char quoted[FIXTURE_TEXT];
     fixture_quote(quoted, text);
-    const size_t n = strlen(quoted);
-    uint8_t *head = malloc(8 + n);
-    fixture_need(head != NULL, "memory");
-    moeq_store_u64le(head, n);
-    memcpy(head + 8, quoted, n);
-    enum moeq_status status = moeq_safetensors_parse(st, head, 8 + n, 8 + n + n_data, strictness, err);
-    free(head);
-    return status;
+    return header_parse(quoted, strlen(quoted), n_data, strictness, st, err);
 }
 
 struct verdict {

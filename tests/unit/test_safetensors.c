@@ -2,30 +2,15 @@
  * format allows must be read, however unusual. JSON is written with ' for ". */
 #include "unit.h"
 
-#include "../fuzz/fixture.h"
-#include "safetensors.h"
+#include "header.h"
 
 #define MAX_RANK 64 /* the documented limit of moeq, see test_rank */
 
-/* Parses a header followed by n_data bytes of data that are never looked at. The bytes lie in a block of
- * exactly their size, so that a sanitizer sees the first byte read beyond them. */
-static enum moeq_status parse_bytes(const void *header, size_t n, uint64_t n_data,
-                                    struct moeq_safetensors *st, struct moeq_error *err)
-{
-    uint8_t *head = malloc(8 + n);
-    fixture_need(head != NULL, "memory");
-    moeq_store_u64le(head, n);
-    memcpy(head + 8, header, n);
-    enum moeq_status status = moeq_safetensors_parse(st, head, 8 + n, 8 + n + n_data, MOEQ_STRICT, err);
-    free(head);
-    return status;
-}
-
-/* The same where only the verdict matters. */
+/* Where only the verdict matters. */
 static bool is_refused(const void *header, size_t n, uint64_t n_data)
 {
     struct moeq_safetensors st;
-    enum moeq_status status = parse_bytes(header, n, n_data, &st, NULL);
+    enum moeq_status status = header_parse(header, n, n_data, MOEQ_STRICT, &st, NULL);
     if (status == MOEQ_OK)
         moeq_safetensors_free(&st);
     return status == MOEQ_DAMAGED;
@@ -36,7 +21,7 @@ static enum moeq_status parse_text(const char *text, uint64_t n_data, struct moe
 {
     char quoted[FIXTURE_TEXT];
     fixture_quote(quoted, text);
-    return parse_bytes(quoted, strlen(quoted), n_data, st, err);
+    return header_parse(quoted, strlen(quoted), n_data, MOEQ_STRICT, st, err);
 }
 
 struct header_case {
@@ -268,7 +253,7 @@ static void test_bytes_that_are_not_text(void)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct moeq_safetensors st;
         struct moeq_error err = {0};
-        CU_ASSERT_EQUAL(parse_bytes(cases[i].bytes, cases[i].n, 0, &st, &err), MOEQ_DAMAGED);
+        CU_ASSERT_EQUAL(header_parse(cases[i].bytes, cases[i].n, 0, MOEQ_STRICT, &st, &err), MOEQ_DAMAGED);
         CU_ASSERT(strstr(err.message, "UTF-8") && err.has_offset && err.offset == cases[i].bad);
     }
     static const char inside[] = "{\"t\":{\"dtype\":\"U8\",\"shape\":[4\0],\"data_offsets\":[0,4]}}";
