@@ -512,6 +512,13 @@ static enum moeq_status read_config(struct moeq_config *config, const json_t *ou
     return MOEQ_OK;
 }
 
+enum moeq_status moeq_config_read(struct moeq_config *config, const json_t *json, struct moeq_error *err)
+{
+    *config = (struct moeq_config){0};
+    return json_is_object(json) ? read_config(config, json, err)
+                                : moeq_fail(err, MOEQ_DAMAGED, "expected a JSON object at the top level");
+}
+
 enum moeq_status moeq_config_parse(struct moeq_config *config, const void *text, size_t n_bytes,
                                    struct moeq_error *err)
 {
@@ -522,9 +529,7 @@ enum moeq_status moeq_config_parse(struct moeq_config *config, const void *text,
     json_t *json = moeq_json_parse(text, n_bytes, err);
     if (!json)
         return err->status;
-    enum moeq_status status = json_is_object(json)
-                                  ? read_config(config, json, err)
-                                  : moeq_fail(err, MOEQ_DAMAGED, "expected a JSON object at the top level");
+    enum moeq_status status = moeq_config_read(config, json, err);
     json_decref(json);
     return status;
 }

@@ -7,7 +7,7 @@
 #ifndef MOEQ_CONFIG_H
 #define MOEQ_CONFIG_H
 
-#include "status.h"
+#include "json.h"
 
 #define MOEQ_FP8_BLOCK  128  /* rows and columns that share one scale (weight_block_size) */
 #define MOEQ_MAX_LAYERS 4096 /* MTP layers included */
@@ -95,6 +95,9 @@ static inline bool moeq_config_layer_has_indexer(const struct moeq_config *confi
  * that cannot describe a model are MOEQ_DAMAGED and name the key. */
 enum moeq_status moeq_config_parse(struct moeq_config *config, const void *text, size_t n_bytes,
                                    struct moeq_error *err);
+
+/* The same of what is parsed already. */
+enum moeq_status moeq_config_read(struct moeq_config *config, const json_t *json, struct moeq_error *err);
 
 /* The same from DIR/config.json. */
 enum moeq_status moeq_config_load(struct moeq_config *config, const char *dir, struct moeq_error *err);

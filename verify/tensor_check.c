@@ -413,8 +413,8 @@ static enum moeq_status compare_config(struct tensors *t, struct moeq_tensor_rep
     json_t *json = moeq_download_json(t->download, "config.json", 16u << 20, true);
     if (!json)
         return MOEQ_OK;
+    enum moeq_status status = moeq_config_read(&config, json, &problem);
     json_decref(json);
-    enum moeq_status status = moeq_config_load(&config, t->download->folder, &problem);
     snprintf(report->architecture, sizeof report->architecture, "%s", config.architecture);
     t->config = &config;
     if (!status)
@@ -423,7 +423,7 @@ static enum moeq_status compare_config(struct tensors *t, struct moeq_tensor_rep
         moeq_found(findings, MOEQ_FOUND_NOT_COMPARED, 1, "config.json", NULL,
                    "the tensors were not compared with what the architecture has: %s", problem.message);
     else if (status != MOEQ_OVER_MEMORY)
-        moeq_found(findings, status == MOEQ_IO ? MOEQ_FOUND_UNREADABLE : MOEQ_FOUND_JSON, 1, "config.json",
+        moeq_found(findings, MOEQ_FOUND_JSON, 1, "config.json",
                    moeq_download_advice(t->download, "config.json", true, advice), "%s", problem.message);
     else if (err)
         *err = problem;
