@@ -18,9 +18,10 @@ struct moeq_kernels {
     uint32_t rows;    /* of W that are multiplied at once */
     uint32_t tokens;  /* of a full block */
 
-    /* y[t * ldy + r] = sum over k of w[r * ldw + k] * x[k * tokens + t], for r < n_rows <= rows, t < n_tokens
-     * <= tokens. All `rows` rows of w can be read. float32; fused where the set has fused instructions. */
-    void (*multiply)(const float *w, uint64_t ldw, const float *x, uint64_t n_k, float *y, uint64_t ldy,
+    /* out[r * ldo + t] = sum over k of w[r * ldw + k] * x[k * tokens + t], for r < n_rows <= rows and every
+     * token of a block; where n_tokens is not above tokens / 2, only the first half is written. All `rows`
+     * rows of w can be read. float32; fused where the set has fused instructions. */
+    void (*multiply)(const float *w, uint64_t ldw, const float *x, uint64_t n_k, float *out, uint64_t ldo,
                      uint64_t n_rows, uint64_t n_tokens);
 
     /* The same from BF16 pairs with float32 sums: x[(k / 2 * tokens + t) * 2 + k % 2]; n_k is even. Where
@@ -28,14 +29,17 @@ struct moeq_kernels {
      * multiplied by scales[r * n_scales + g] before it is added to the others, so that nothing of a weight is
      * rounded. NULL where the set has no such instruction. */
     void (*multiply_bf16)(const uint16_t *w, uint64_t ldw, const float *scales, uint64_t n_scales,
-                          uint32_t group, const uint16_t *x, uint64_t n_k, float *y, uint64_t ldy,
+                          uint32_t group, const uint16_t *x, uint64_t n_k, float *out, uint64_t ldo,
                           uint64_t n_rows, uint64_t n_tokens);
+    /* Lays out rows of features as multiply_bf16 wants them: to[(p * tokens + t) * 2 + i] is
+     * rows[(2 * p + i) * tokens + t] as to_bf16 rounds it. */
+    void (*pair_rows)(const float *rows, uint64_t n_pairs, uint16_t *to);
     /* To the nearest, ties to even; what is subnormal may become zero, as in the CPU's own conversion. */
     void (*to_bf16)(const float *from, uint64_t n, uint16_t *to);
 
-    /* Makes scores [n] into probabilities: exp(x - largest) / sum. Minus infinity becomes 0; n >= 1 and not
-     * all of them are. */
-    void (*softmax)(float *scores, uint64_t n);
+    /* Makes scores [n] into probabilities: of x = scale * score, exp(x - largest) / sum. Minus infinity
+     * becomes 0; n >= 1 and not all of them are. scale > 0. */
+    void (*softmax)(float *scores, uint64_t n, float scale);
     /* gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i] */
     void (*silu_product)(float *gate, const float *up, uint64_t n);
 

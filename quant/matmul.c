@@ -7,7 +7,7 @@
 
 #define PANEL_BYTES (512u << 10) /* of decoded rows: half of a common second-level cache */
 #define PAD_BYTES   64           /* behind a decoded row, so that rows do not meet in one set of the cache */
-#define PACK_WIDTH  16           /* input features that are laid out at once */
+#define BLOCK_SUMS  (MOEQ_MAX_BLOCK_ROWS * MOEQ_MAX_BLOCK_TOKENS)
 
 enum moeq_status moeq_scratch_init(struct moeq_scratch *scratch, const struct moeq_pool *pool,
                                    struct moeq_error *err)
@@ -25,124 +25,50 @@ void moeq_scratch_free(struct moeq_scratch *scratch)
     *scratch = (struct moeq_scratch){0};
 }
 
-bool moeq_has_fast_products(void)
-{
-    return moeq_kernels()->multiply_bf16 != NULL;
-}
-
-/* ---- activations ---- */
-
-struct packing {
-    const struct moeq_kernels *kernels;
-    struct moeq_activations *to;
-    const float *x;
-    uint64_t ldx;
+/* A matrix of a multiplication. */
+struct operand {
+    const struct moeq_matrix *w;
+    uint32_t group;    /* codes that share a scale, where panels hold codes; otherwise 0 */
+    uint64_t n_scales; /* of a row */
 };
-
-static uint64_t block_elements(const struct packing *p)
-{
-    return p->to->n_k * p->kernels->tokens;
-}
-
-/* A block of tokens: feature k of token t at [k][t]. Tokens that are not there are zeros. */
-static void pack_floats(const struct packing *p, uint64_t first, uint64_t n, float *to)
-{
-    const uint64_t n_lanes = p->kernels->tokens, width = p->to->width;
-    for (uint64_t k = 0; k < width; k += PACK_WIDTH) {
-        const uint64_t end = width - k < PACK_WIDTH ? width : k + PACK_WIDTH;
-        for (uint64_t t = 0; t < n; t++) {
-            const float *x = p->x + (first + t) * p->ldx;
-            for (uint64_t i = k; i < end; i++)
-                to[i * n_lanes + t] = x[i];
-        }
-        for (uint64_t i = k; i < end; i++)
-            for (uint64_t t = n; t < n_lanes; t++)
-                to[i * n_lanes + t] = 0;
-    }
-}
-
-/* The same in pairs of features: [k / 2][t][k % 2]. */
-static void pack_pairs(const struct packing *p, uint64_t first, uint64_t n, uint16_t *to)
-{
-    const uint64_t n_lanes = p->kernels->tokens, width = p->to->width;
-    uint32_t *pairs = (uint32_t *)(void *)to;
-    for (uint64_t k = 0; k < width; k += 2 * PACK_WIDTH) {
-        const uint64_t n_here = width - k < 2 * PACK_WIDTH ? width - k : 2 * PACK_WIDTH;
-        const uint64_t n_pairs = (n_here + 1) / 2;
-        for (uint64_t t = 0; t < n_lanes; t++) {
-            uint16_t row[2 * PACK_WIDTH] = {0};
-            uint32_t from[PACK_WIDTH];
-            if (t < n)
-                p->kernels->to_bf16(p->x + (first + t) * p->ldx + k, n_here, row);
-            memcpy(from, row, sizeof from);
-            for (uint64_t i = 0; i < n_pairs; i++)
-                pairs[(k / 2 + i) * n_lanes + t] = from[i];
-        }
-    }
-}
-
-static enum moeq_status pack_blocks(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                                    struct moeq_error *err)
-{
-    const struct packing *p = context;
-    const uint64_t n_lanes = p->kernels->tokens;
-    (void)worker;
-    (void)err;
-    for (uint64_t b = begin; b < end; b++) {
-        const uint64_t left = p->to->n_tokens - b * n_lanes, n = left < n_lanes ? left : n_lanes;
-        if (p->to->bf16)
-            pack_pairs(p, b * n_lanes, n, (uint16_t *)(void *)p->to->bytes.data + b * block_elements(p));
-        else
-            pack_floats(p, b * n_lanes, n, (float *)(void *)p->to->bytes.data + b * block_elements(p));
-    }
-    return MOEQ_OK;
-}
-
-uint64_t moeq_activations_bytes(uint64_t n_tokens, uint64_t width)
-{
-    return moeq_round_up(n_tokens, MOEQ_MAX_BLOCK_TOKENS) * (width + 1) * sizeof(float);
-}
-
-enum moeq_status moeq_activations_set(struct moeq_activations *activations, struct moeq_pool *pool,
-                                      enum moeq_arithmetic arithmetic, const float *x, uint64_t ldx,
-                                      uint64_t n_tokens, uint64_t width, struct moeq_error *err)
-{
-    struct packing p = {moeq_kernels(), activations, x, ldx};
-    const uint64_t n_blocks = moeq_div_up(n_tokens, p.kernels->tokens);
-    activations->bf16 = arithmetic == MOEQ_FAST && p.kernels->multiply_bf16;
-    activations->n_tokens = n_tokens;
-    activations->width = width;
-    activations->n_k = activations->bf16 ? moeq_round_up(width, 2) : width;
-    const uint64_t element = activations->bf16 ? sizeof(uint16_t) : sizeof(float);
-    enum moeq_status status =
-        moeq_bytes_resize(&activations->bytes, (size_t)(n_blocks * block_elements(&p) * element), err);
-    return status ? status : moeq_pool_for(pool, n_blocks, 1, pack_blocks, &p, err);
-}
-
-void moeq_activations_free(struct moeq_activations *activations)
-{
-    moeq_bytes_free(&activations->bytes);
-}
-
-/* ---- products ---- */
 
 struct multiplication {
     const struct moeq_kernels *kernels;
     struct moeq_scratch *scratch;
-    const struct moeq_matrix *w;
+    struct operand operands[2]; /* the second is `up` */
     const struct moeq_activations *x;
-    float *y;
-    uint64_t ldy;
-    uint64_t ldw;      /* elements from one decoded row to the next */
-    uint32_t group;    /* codes that share a scale, where the panel holds codes; otherwise 0 */
-    uint64_t n_scales; /* of a row */
+    uint64_t ldw; /* elements from one decoded row to the next */
+    struct moeq_sums to;
+    struct moeq_activations *gated;
 };
 
-/* What a worker decodes into. */
+static size_t element_bytes(const struct moeq_activations *x)
+{
+    return x->bf16 ? sizeof(uint16_t) : sizeof(float);
+}
+
+static enum moeq_status operand_init(struct operand *o, const struct moeq_matrix *w,
+                                     const struct moeq_activations *x, struct moeq_error *err)
+{
+    *o = (struct operand){.w = w};
+    if (!w->format.level->decode)
+        return moeq_fail(err, MOEQ_UNSUPPORTED, "a matrix of dtype %s cannot be computed with",
+                         moeq_dtype_name(w->format.dtype));
+    if (x->bf16 && moeq_kernels()->decode_codes[w->format.level->fast]) {
+        o->group = moeq_scale_group(&w->format);
+        o->n_scales = moeq_div_up(w->cols, o->group);
+    }
+    return MOEQ_OK;
+}
+
+/* ---- decoded rows ---- */
+
+/* What a worker decodes into, and its sums. */
 struct panel {
-    void *rows;    /* [panel rows, ldw] */
+    uint8_t *rows; /* [panel rows, ldw] */
     float *scales; /* [panel rows, n_scales] */
     float *row;    /* room for one */
+    float *sums;   /* [2, block rows, block tokens] */
 };
 
 static uint64_t panel_rows(const struct moeq_kernels *kernels, uint64_t cols, size_t element)
@@ -150,96 +76,245 @@ static uint64_t panel_rows(const struct moeq_kernels *kernels, uint64_t cols, si
     return 2 * kernels->rows * cols * element <= PANEL_BYTES ? 2 * kernels->rows : kernels->rows;
 }
 
+static uint64_t panel_scales(uint64_t cols)
+{
+    return 2 * MOEQ_MAX_BLOCK_ROWS * moeq_div_up(cols, 32); /* 32: the smallest group */
+}
+
 uint64_t moeq_matmul_scratch_bytes(uint64_t cols)
 {
-    const uint64_t scales = moeq_div_up(cols, 32) * sizeof(float); /* 32: the smallest group */
-    return 2 * MOEQ_MAX_BLOCK_ROWS * (cols * sizeof(float) + 2 * PAD_BYTES + scales) +
-           (cols + 1) * sizeof(float);
+    const uint64_t floats = 2 * BLOCK_SUMS + panel_scales(cols) + cols + 1;
+    return 2 * MOEQ_MAX_BLOCK_ROWS * (cols * sizeof(float) + 2 * PAD_BYTES) + floats * sizeof(float);
 }
 
-static void decode(const struct multiplication *m, uint64_t row, float *out)
+static enum moeq_status panel_init(struct panel *panel, const struct multiplication *m, unsigned worker,
+                                   struct moeq_error *err)
 {
-    const struct moeq_level *level = m->w->format.level;
+    const uint64_t cols = m->operands[0].w->cols;
+    struct moeq_bytes *bytes = &m->scratch->workers[worker];
+    enum moeq_status status = moeq_bytes_resize(bytes, (size_t)moeq_matmul_scratch_bytes(cols), err);
+    if (status)
+        return status;
+    panel->sums = (float *)(void *)bytes->data; /* where the bytes are aligned best */
+    panel->scales = panel->sums + 2 * BLOCK_SUMS;
+    panel->row = panel->scales + panel_scales(cols);
+    panel->rows =
+        bytes->data + bytes->n_bytes - 2 * MOEQ_MAX_BLOCK_ROWS * (cols * sizeof(float) + 2 * PAD_BYTES);
+    panel->rows += -(uintptr_t)panel->rows % PAD_BYTES; /* the second of the two pads leaves room for that */
+    memset(panel->sums, 0, 2 * BLOCK_SUMS * sizeof *panel->sums);
+    return MOEQ_OK;
+}
+
+static void decode(const struct multiplication *m, const struct moeq_matrix *w, uint64_t row, float *out)
+{
+    const struct moeq_level *level = w->format.level;
     if (m->kernels->decode[level->fast])
-        m->kernels->decode[level->fast](m->w, row, 0, m->w->cols, out);
+        m->kernels->decode[level->fast](w, row, 0, w->cols, out);
     else
-        level->decode(m->w, row, 0, m->w->cols, out);
+        level->decode(w, row, 0, w->cols, out);
 }
 
-static void decode_panel(const struct multiplication *m, uint64_t begin, uint64_t end,
-                         const struct panel *panel)
+/* Rows [begin, end) of an operand become rows `at` and following of the panel. */
+static void decode_rows(const struct multiplication *m, const struct operand *o, uint64_t begin, uint64_t end,
+                        const struct panel *panel, uint64_t at)
 {
-    for (uint64_t r = begin; r < end; r++) {
+    const uint64_t cols = o->w->cols;
+    for (uint64_t r = begin; r < end; r++, at++) {
+        uint8_t *row = panel->rows + at * m->ldw * element_bytes(m->x);
         if (!m->x->bf16) {
-            decode(m, r, (float *)panel->rows + (r - begin) * m->ldw);
+            decode(m, o->w, r, (float *)(void *)row);
             continue;
         }
-        if (m->group) {
-            m->kernels->decode_codes[m->w->format.level->fast](m->w, r, m->w->cols, panel->row);
-            moeq_row_scales(m->w, r, panel->scales + (r - begin) * m->n_scales);
+        if (o->group) {
+            m->kernels->decode_codes[o->w->format.level->fast](o->w, r, cols, panel->row);
+            moeq_row_scales(o->w, r, panel->scales + at * o->n_scales);
         } else {
-            decode(m, r, panel->row);
+            decode(m, o->w, r, panel->row);
         }
-        panel->row[m->w->cols] = 0; /* the second half of the last pair, where there is one */
-        m->kernels->to_bf16(panel->row, m->x->n_k, (uint16_t *)panel->rows + (r - begin) * m->ldw);
+        panel->row[cols] = 0; /* the second half of the last pair, where there is one */
+        m->kernels->to_bf16(panel->row, m->x->n_k, (uint16_t *)(void *)row);
     }
 }
 
-static void multiply_block(const struct multiplication *m, const struct panel *panel, uint64_t first,
-                           uint64_t n_rows, uint64_t block, float *y)
+/* ---- blocks ---- */
+
+static uint64_t block_tokens(const struct multiplication *m, uint64_t block)
 {
-    const uint64_t n_lanes = m->kernels->tokens, at = block * m->x->n_k * n_lanes;
-    const uint64_t left = m->x->n_tokens - block * n_lanes, n = left < n_lanes ? left : n_lanes;
-    float *to = y + block * n_lanes * m->ldy;
-    if (m->x->bf16)
-        m->kernels->multiply_bf16((const uint16_t *)panel->rows + first * m->ldw, m->ldw,
-                                  panel->scales + first * m->n_scales, m->n_scales, m->group,
-                                  (const uint16_t *)(const void *)m->x->bytes.data + at, m->x->n_k, to,
-                                  m->ldy, n_rows, n);
-    else
-        m->kernels->multiply((const float *)panel->rows + first * m->ldw, m->ldw,
-                             (const float *)(const void *)m->x->bytes.data + at, m->x->n_k, to, m->ldy,
-                             n_rows, n);
+    const uint64_t n_lanes = m->kernels->tokens, left = m->x->n_tokens - block * n_lanes;
+    return left < n_lanes ? left : n_lanes;
 }
 
-static enum moeq_status multiply_rows(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                                      struct moeq_error *err)
+/* sums [n_rows, block tokens] of the panel's rows from `at` on. */
+static void multiply_block(const struct multiplication *m, const struct operand *o, const struct panel *panel,
+                           uint64_t at, uint64_t n_rows, uint64_t block, float *sums)
 {
-    const struct multiplication *m = context;
-    struct moeq_bytes *bytes = &m->scratch->workers[worker];
+    const uint64_t n = block_tokens(m, block), n_lanes = m->kernels->tokens;
+    const void *rows = panel->rows + at * m->ldw * element_bytes(m->x),
+               *x = moeq_activations_block(m->x, block);
+    if (m->x->bf16)
+        m->kernels->multiply_bf16(rows, m->ldw, panel->scales + at * o->n_scales, o->n_scales, o->group, x,
+                                  m->x->n_k, sums, n_lanes, n_rows, n);
+    else
+        m->kernels->multiply(rows, m->ldw, x, m->x->n_k, sums, n_lanes, n_rows, n);
+}
+
+typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
+
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+
+/* out[t][r] = sums[r * n_lanes + t], four by four; whole fours are read and written. */
+static void transpose(const float *sums, uint64_t n_lanes, uint64_t n_rows, uint64_t n_tokens,
+                      float out[MOEQ_MAX_BLOCK_TOKENS][MOEQ_MAX_BLOCK_ROWS])
+{
+    for (uint64_t r = 0; r < n_rows; r += 4)
+        for (uint64_t t = 0; t < n_tokens; t += 4) {
+            const float *from = sums + r * n_lanes + t;
+            const four a = *(const four *)from, b = *(const four *)(from + n_lanes);
+            const four c = *(const four *)(from + 2 * n_lanes), d = *(const four *)(from + 3 * n_lanes);
+            const four ab_low = SHUFFLE(a, b, 0, 4, 1, 5), ab_high = SHUFFLE(a, b, 2, 6, 3, 7);
+            const four cd_low = SHUFFLE(c, d, 0, 4, 1, 5), cd_high = SHUFFLE(c, d, 2, 6, 3, 7);
+            *(four *)(out[t] + r) = SHUFFLE(ab_low, cd_low, 0, 1, 4, 5);
+            *(four *)(out[t + 1] + r) = SHUFFLE(ab_low, cd_low, 2, 3, 6, 7);
+            *(four *)(out[t + 2] + r) = SHUFFLE(ab_high, cd_high, 0, 1, 4, 5);
+            *(four *)(out[t + 3] + r) = SHUFFLE(ab_high, cd_high, 2, 3, 6, 7);
+        }
+}
+
+/* Rows [row, row + n_rows) of W for the tokens of a block. */
+static void end_block(const struct multiplication *m, bool add, uint64_t row, uint64_t n_rows, uint64_t block,
+                      const float *sums)
+{
+    float values[MOEQ_MAX_BLOCK_TOKENS][MOEQ_MAX_BLOCK_ROWS];
+    const uint64_t first = block * m->kernels->tokens, n = block_tokens(m, block);
+    transpose(sums, m->kernels->tokens, n_rows, n, values);
+    for (uint64_t t = 0; t < n; t++) {
+        const uint64_t to = m->to.rows ? m->to.rows[first + t] : first + t;
+        const float weight = m->to.weights ? m->to.weights[first + t] : 1;
+        float *y = m->to.y + to * m->to.ldy + row;
+        if (!add)
+            memcpy(y, values[t], n_rows * sizeof *y);
+        else
+            for (uint64_t r = 0; r < n_rows; r++)
+                y[r] += weight * values[t][r];
+    }
+}
+
+static void multiply_panel(const struct multiplication *m, bool add, const struct panel *panel,
+                           uint64_t begin, uint64_t end)
+{
     const uint64_t n_blocks = moeq_div_up(m->x->n_tokens, m->kernels->tokens), rows = m->kernels->rows;
-    enum moeq_status status = moeq_bytes_resize(bytes, (size_t)moeq_matmul_scratch_bytes(m->w->cols), err);
-    if (status)
-        return status;
-    struct panel panel = {.rows = bytes->data};
-    panel.row = (float *)(void *)(bytes->data + bytes->n_bytes) - (m->w->cols + 1);
-    panel.scales = panel.row - 2 * MOEQ_MAX_BLOCK_ROWS * moeq_div_up(m->w->cols, 32);
-    decode_panel(m, begin, end, &panel);
+    decode_rows(m, &m->operands[0], begin, end, panel, 0);
     for (uint64_t b = 0; b < n_blocks; b++)
-        for (uint64_t r = begin; r < end; r += rows)
-            multiply_block(m, &panel, r - begin, end - r < rows ? end - r : rows, b, m->y + r);
-    return MOEQ_OK;
+        for (uint64_t r = begin; r < end; r += rows) {
+            const uint64_t n = end - r < rows ? end - r : rows;
+            multiply_block(m, &m->operands[0], panel, r - begin, n, b, panel->sums);
+            end_block(m, add, r, n, b, panel->sums);
+        }
+}
+
+static enum moeq_status store_rows(void *context, unsigned worker, uint64_t begin, uint64_t end,
+                                   struct moeq_error *err)
+{
+    struct panel panel;
+    enum moeq_status status = panel_init(&panel, context, worker, err);
+    if (!status)
+        multiply_panel(context, false, &panel, begin, end);
+    return status;
+}
+
+static enum moeq_status add_rows(void *context, unsigned worker, uint64_t begin, uint64_t end,
+                                 struct moeq_error *err)
+{
+    struct panel panel;
+    enum moeq_status status = panel_init(&panel, context, worker, err);
+    if (!status)
+        multiply_panel(context, true, &panel, begin, end);
+    return status;
+}
+
+static enum moeq_status multiply(struct multiplication *m, struct moeq_pool *pool, moeq_pool_piece *piece,
+                                 struct moeq_error *err)
+{
+    const struct moeq_matrix *w = m->operands[0].w;
+    m->ldw = m->x->n_k + PAD_BYTES / element_bytes(m->x);
+    return moeq_pool_for(pool, m->x->n_tokens ? w->rows : 0,
+                         panel_rows(m->kernels, w->cols, element_bytes(m->x)), piece, m, err);
 }
 
 enum moeq_status moeq_matmul(struct moeq_pool *pool, struct moeq_scratch *scratch,
                              const struct moeq_matrix *w, const struct moeq_activations *x, float *y,
                              uint64_t ldy, struct moeq_error *err)
 {
-    const size_t element = x->bf16 ? sizeof(uint16_t) : sizeof(float);
-    struct multiplication m = {.kernels = moeq_kernels(),
-                               .scratch = scratch,
-                               .w = w,
-                               .x = x,
-                               .y = y,
-                               .ldy = ldy,
-                               .ldw = x->n_k + PAD_BYTES / element};
-    if (x->bf16 && m.kernels->decode_codes[w->format.level->fast]) {
-        m.group = moeq_scale_group(&w->format);
-        m.n_scales = moeq_div_up(w->cols, m.group);
+    struct multiplication m = {
+        .kernels = moeq_kernels(), .scratch = scratch, .x = x, .to = {.y = y, .ldy = ldy}};
+    enum moeq_status status = operand_init(&m.operands[0], w, x, err);
+    return status ? status : multiply(&m, pool, store_rows, err);
+}
+
+enum moeq_status moeq_matmul_add(struct moeq_pool *pool, struct moeq_scratch *scratch,
+                                 const struct moeq_matrix *w, const struct moeq_activations *x,
+                                 const struct moeq_sums *to, struct moeq_error *err)
+{
+    struct multiplication m = {.kernels = moeq_kernels(), .scratch = scratch, .x = x, .to = *to};
+    enum moeq_status status = operand_init(&m.operands[0], w, x, err);
+    return status ? status : multiply(&m, pool, add_rows, err);
+}
+
+/* ---- gate and up ---- */
+
+/* Rows of sums are rows of the activations to be: only BF16 must be paired. An odd last row has zeros behind
+ * it. */
+static void place_gated(const struct multiplication *m, uint64_t row, uint64_t n_rows, uint64_t block,
+                        float *sums)
+{
+    const uint64_t n_lanes = m->kernels->tokens;
+    uint8_t *to = moeq_activations_block(m->gated, block) + row * n_lanes * element_bytes(m->gated);
+    if (!m->gated->bf16) {
+        memcpy(to, sums, n_rows * n_lanes * sizeof *sums);
+        return;
     }
-    if (!w->format.level->decode)
-        return moeq_fail(err, MOEQ_UNSUPPORTED, "a matrix of dtype %s cannot be computed with",
-                         moeq_dtype_name(w->format.dtype));
-    return moeq_pool_for(pool, x->n_tokens ? w->rows : 0, panel_rows(m.kernels, w->cols, element),
-                         multiply_rows, &m, err);
+    if (n_rows % 2)
+        memset(sums + n_rows * n_lanes, 0, n_lanes * sizeof *sums);
+    m->kernels->pair_rows(sums, (n_rows + 1) / 2, (uint16_t *)(void *)to);
+}
+
+static enum moeq_status gate_rows(void *context, unsigned worker, uint64_t begin, uint64_t end,
+                                  struct moeq_error *err)
+{
+    const struct multiplication *m = context;
+    const struct operand *gate = &m->operands[0], *up = &m->operands[1];
+    const uint64_t n_blocks = moeq_div_up(m->x->n_tokens, m->kernels->tokens), n = end - begin;
+    struct panel first, second;
+    enum moeq_status status = panel_init(&first, m, worker, err);
+    if (status)
+        return status;
+    second = first;
+    second.rows += m->kernels->rows * m->ldw * element_bytes(m->x);
+    second.scales += panel_scales(gate->w->cols) / 2;
+    second.sums += BLOCK_SUMS;
+    decode_rows(m, gate, begin, end, &first, 0);
+    decode_rows(m, up, begin, end, &second, 0);
+    for (uint64_t b = 0; b < n_blocks; b++) {
+        multiply_block(m, gate, &first, 0, n, b, first.sums);
+        multiply_block(m, up, &second, 0, n, b, second.sums);
+        m->kernels->silu_product(first.sums, second.sums, n * m->kernels->tokens);
+        place_gated(m, begin, n, b, first.sums);
+    }
+    return status;
+}
+
+enum moeq_status moeq_matmul_gated(struct moeq_pool *pool, struct moeq_scratch *scratch,
+                                   const struct moeq_matrix *gate, const struct moeq_matrix *up,
+                                   const struct moeq_activations *x, struct moeq_activations *out,
+                                   struct moeq_error *err)
+{
+    struct multiplication m = {.kernels = moeq_kernels(), .scratch = scratch, .x = x, .gated = out};
+    enum moeq_status status = operand_init(&m.operands[0], gate, x, err);
+    if (!status)
+        status = operand_init(&m.operands[1], up, x, err);
+    if (!status)
+        status = moeq_activations_size(out, x->bf16 ? MOEQ_FAST : MOEQ_EXACT, x->n_tokens, gate->rows, err);
+    m.ldw = x->n_k + PAD_BYTES / element_bytes(x);
+    return status ? status
+                  : moeq_pool_for(pool, x->n_tokens ? gate->rows : 0, m.kernels->rows, gate_rows, &m, err);
 }

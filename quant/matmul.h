@@ -1,20 +1,11 @@
-/* y = x * W^T for a packed matrix W: a panel of rows is decoded and stays in the cache while all tokens run
- * over it. The whole matrix is never decoded at once. */
+/* Products x * W^T with a packed matrix W: a panel of rows is decoded and stays in the cache while all tokens
+ * run over it. The whole matrix is never decoded at once. Results do not depend on the number of threads, and
+ * that of a token not on which others there are. */
 #ifndef MOEQ_MATMUL_H
 #define MOEQ_MATMUL_H
 
+#include "activations.h"
 #include "level.h"
-#include "pool.h"
-
-/* How products are computed. Sums are float32 in both, in the order of the input features. */
-enum moeq_arithmetic {
-    MOEQ_EXACT, /* weights and activations in float32 */
-    MOEQ_FAST /* where the CPU multiplies BF16: activations, and weights without a level, rounded to it, codes
-                 as they are and scales in float32; otherwise as MOEQ_EXACT */
-};
-
-/* Whether this CPU multiplies BF16, so that the two differ. */
-bool moeq_has_fast_products(void);
 
 /* Scratch memory of the workers, reused by every multiplication. */
 struct moeq_scratch {
@@ -26,28 +17,32 @@ enum moeq_status moeq_scratch_init(struct moeq_scratch *scratch, const struct mo
                                    struct moeq_error *err);
 void moeq_scratch_free(struct moeq_scratch *scratch);
 
-/* Activations of some tokens, laid out for multiplication by any number of matrices. {0} is valid. */
-struct moeq_activations {
-    struct moeq_bytes bytes;
-    bool bf16;
-    uint64_t n_tokens, width;
-    uint64_t n_k; /* width, made even for BF16 */
-};
-
-/* Lays out x [n_tokens, width] with ldx floats a row; the bytes are kept from call to call. */
-enum moeq_status moeq_activations_set(struct moeq_activations *activations, struct moeq_pool *pool,
-                                      enum moeq_arithmetic arithmetic, const float *x, uint64_t ldx,
-                                      uint64_t n_tokens, uint64_t width, struct moeq_error *err);
-void moeq_activations_free(struct moeq_activations *activations);
-
-/* y is [n_tokens, W.rows] with ldy floats a row. The result does not depend on the number of threads, and
- * that of a token not on which others there are. */
+/* y[t, r] = sum over k of W[r, k] * x[t, k]; y is [n_tokens, W.rows] with ldy floats a row. */
 enum moeq_status moeq_matmul(struct moeq_pool *pool, struct moeq_scratch *scratch,
                              const struct moeq_matrix *w, const struct moeq_activations *x, float *y,
                              uint64_t ldy, struct moeq_error *err);
 
-/* Bytes that these need: activations at most, and scratch of one worker for a matrix of so many columns. */
-uint64_t moeq_activations_bytes(uint64_t n_tokens, uint64_t width);
+/* Where products are added up. */
+struct moeq_sums {
+    float *y; /* [·, W.rows] with ldy floats a row */
+    uint64_t ldy;
+    const uint32_t *rows; /* [n_tokens], none twice: the row of y that is a token's; NULL: its own number */
+    const float *weights; /* [n_tokens]; NULL: 1 */
+};
+
+/* y[rows[t], r] += weights[t] * (W x)[t, r] */
+enum moeq_status moeq_matmul_add(struct moeq_pool *pool, struct moeq_scratch *scratch,
+                                 const struct moeq_matrix *w, const struct moeq_activations *x,
+                                 const struct moeq_sums *to, struct moeq_error *err);
+
+/* out[t, r] = silu((gate x)[t, r]) * (up x)[t, r], laid out as the input of the next product in the
+ * arithmetic of x; silu(g) = g / (1 + exp(-g)). gate and up have the same shape; out is not x. */
+enum moeq_status moeq_matmul_gated(struct moeq_pool *pool, struct moeq_scratch *scratch,
+                                   const struct moeq_matrix *gate, const struct moeq_matrix *up,
+                                   const struct moeq_activations *x, struct moeq_activations *out,
+                                   struct moeq_error *err);
+
+/* Bytes of scratch that a worker needs for a matrix of so many columns. */
 uint64_t moeq_matmul_scratch_bytes(uint64_t cols);
 
 #endif

@@ -1,6 +1,7 @@
 /* Multi-head latent attention in its expanded form (DeepSeek-V2, arXiv 2405.04434, section 2.1): keys and
  * values are restored from the latent vector for every token, and each window is ordinary causal attention.
  */
+#include "heads.h"
 #include "indexer.h"
 #include "kernels.h"
 #include "model.h"
@@ -10,7 +11,7 @@
 
 /* Activations of a chunk of tokens; every array is [chunk, its width]. */
 struct attention_work {
-    float *input;  /* hidden: normed; later the output of o_proj */
+    float *input;  /* hidden: normed */
     float *latent; /* q_rank */
     float *q;      /* n_heads * (qk_nope + qk_rope) */
     float *kv_a;   /* kv_rank + qk_rope */
@@ -149,167 +150,27 @@ static enum moeq_status rotate(void *context, unsigned worker, uint64_t begin, u
     return MOEQ_OK;
 }
 
-/* ---- one head of one window ----
- *
- * Keys and values are laid out as the kernels want tokens: scores are queries times keys, the output is
- * probabilities times values. A few queries go through together; they see the keys up to the last of them,
- * and what lies ahead of a query, or is not selected, counts as minus infinity. */
-
-struct head {
-    const struct attention *a;
-    uint64_t window, head;
-    float *keys;   /* [blocks of keys, qk width, lanes] */
-    float *values; /* [blocks of v_width, context, lanes] */
-    float *scores; /* [rows, context]: probabilities in the end */
-    float *block;  /* [lanes, rows]: what a kernel gives */
-};
-
-static uint64_t qk_width(const struct moeq_config *c)
-{
-    return (uint64_t)c->qk_nope + c->qk_rope;
-}
-
-/* Floats that a worker needs. */
-static uint64_t head_floats(const struct moeq_config *c, uint64_t context)
-{
-    const uint64_t lanes = MOEQ_MAX_BLOCK_TOKENS, rows = MOEQ_MAX_BLOCK_ROWS;
-    return moeq_round_up(context, lanes) * qk_width(c) + moeq_round_up(c->v_width, lanes) * context +
-           rows * context + lanes * rows;
-}
-
-static void place_head(struct head *h, float *base)
-{
-    const struct moeq_config *c = h->a->run->config;
-    const uint64_t context = h->a->run->context, lanes = MOEQ_MAX_BLOCK_TOKENS;
-    h->keys = base;
-    h->values = h->keys + moeq_round_up(context, lanes) * qk_width(c);
-    h->scores = h->values + moeq_round_up(c->v_width, lanes) * context;
-    h->block = h->scores + MOEQ_MAX_BLOCK_ROWS * context;
-}
-
-/* Element i of key s. */
-static float key_element(const struct head *h, uint64_t s, uint64_t i)
-{
-    const struct attention *a = h->a;
-    const struct moeq_config *c = a->run->config;
-    const uint64_t token = h->window * a->run->context + s;
-    if (i < c->qk_nope)
-        return a->work.kv[token * a->kv_width + h->head * (c->qk_nope + c->v_width) + i];
-    return a->work.kv_a[token * (c->kv_rank + c->qk_rope) + c->kv_rank + i - c->qk_nope];
-}
-
-static void lay_out_keys(const struct head *h, uint64_t lanes)
-{
-    const uint64_t context = h->a->run->context, width = qk_width(h->a->run->config);
-    for (uint64_t first = 0; first < context; first += lanes)
-        for (uint64_t lane = 0; lane < lanes; lane++)
-            for (uint64_t i = 0; i < width; i++)
-                h->keys[first * width + i * lanes + lane] =
-                    first + lane < context ? key_element(h, first + lane, i) : 0;
-}
-
-static void lay_out_values(const struct head *h, uint64_t lanes)
-{
-    const struct attention *a = h->a;
-    const struct moeq_config *c = a->run->config;
-    const uint64_t context = a->run->context, kv_head = (uint64_t)c->qk_nope + c->v_width;
-    for (uint64_t first = 0; first < c->v_width; first += lanes)
-        for (uint64_t s = 0; s < context; s++) {
-            const float *v =
-                a->work.kv + (h->window * context + s) * a->kv_width + h->head * kv_head + c->qk_nope;
-            for (uint64_t lane = 0; lane < lanes; lane++)
-                h->values[first * context + s * lanes + lane] =
-                    first + lane < c->v_width ? v[first + lane] : 0;
-        }
-}
-
-/* Scores of queries [first, first + n) against keys 0 … n_keys - 1, masked, as probabilities. */
-static void score_queries(const struct head *h, uint64_t first, uint64_t n, uint64_t n_keys)
-{
-    const struct attention *a = h->a;
-    const struct moeq_config *c = a->run->config;
-    const struct moeq_kernels *k = moeq_kernels();
-    const uint64_t context = a->run->context, width = qk_width(c), token = h->window * context + first;
-    const float *q = a->work.q + token * a->q_width + h->head * width;
-    for (uint64_t s = 0; s < n_keys; s += k->tokens) {
-        const uint64_t n_here = n_keys - s < k->tokens ? n_keys - s : k->tokens;
-        k->multiply(q, a->q_width, h->keys + s * width, width, h->block, n, n, n_here);
-        for (uint64_t r = 0; r < n; r++)
-            for (uint64_t i = 0; i < n_here; i++)
-                h->scores[r * context + s + i] = h->block[i * n + r] * a->run->attention_scale;
-    }
-    for (uint64_t r = 0; r < n; r++) {
-        float *scores = h->scores + r * context;
-        const uint64_t query = first + r;
-        const uint8_t *selected = a->selected && query >= c->index_top_k
-                                      ? a->selected + (token + r) * moeq_selected_row(context)
-                                      : NULL;
-        for (uint64_t s = 0; selected && s <= query; s++)
-            scores[s] = moeq_is_selected(selected, s) ? scores[s] : -INFINITY;
-        k->softmax(scores, query + 1);
-        memset(scores + query + 1, 0, (n_keys - query - 1) * sizeof *scores);
-    }
-}
-
-static void mix_values(const struct head *h, uint64_t first, uint64_t n, uint64_t n_keys)
-{
-    const struct attention *a = h->a;
-    const struct moeq_config *c = a->run->config;
-    const struct moeq_kernels *k = moeq_kernels();
-    const uint64_t context = a->run->context;
-    float *out = a->work.heads + (h->window * context + first) * a->v_width + h->head * c->v_width;
-    for (uint64_t v = 0; v < c->v_width; v += k->tokens) {
-        const uint64_t n_here = c->v_width - v < k->tokens ? c->v_width - v : k->tokens;
-        k->multiply(h->scores, context, h->values + v * context, n_keys, h->block, n, n, n_here);
-        for (uint64_t r = 0; r < n; r++)
-            for (uint64_t i = 0; i < n_here; i++)
-                out[r * a->v_width + v + i] = h->block[i * n + r];
-    }
-}
-
-static void attend(const struct head *h)
-{
-    const uint64_t context = h->a->run->context, rows = moeq_kernels()->rows, lanes = moeq_kernels()->tokens;
-    lay_out_keys(h, lanes);
-    lay_out_values(h, lanes);
-    for (uint64_t first = 0; first < context; first += rows) {
-        const uint64_t n = context - first < rows ? context - first : rows;
-        score_queries(h, first, n, first + n);
-        mix_values(h, first, n, first + n);
-    }
-}
-
 static enum moeq_status attend_heads(void *context, unsigned worker, uint64_t begin, uint64_t end,
                                      struct moeq_error *err)
 {
     const struct attention *a = context;
-    const struct moeq_config *c = a->run->config;
-    struct moeq_bytes *bytes = &a->run->scratch.workers[worker];
+    const struct moeq_run *run = a->run;
+    const struct moeq_config *c = run->config;
+    const struct moeq_heads heads = {.config = c,
+                                     .arithmetic = run->arithmetic,
+                                     .context = run->context,
+                                     .scale = run->attention_scale,
+                                     .q = a->work.q,
+                                     .kv = a->work.kv,
+                                     .k_rope = a->work.kv_a + c->kv_rank,
+                                     .selected = a->selected,
+                                     .out = a->work.heads};
+    struct moeq_bytes *bytes = &run->scratch.workers[worker];
     enum moeq_status status =
-        moeq_bytes_resize(bytes, (size_t)(head_floats(c, a->run->context) * sizeof(float)), err);
-    for (uint64_t i = begin; !status && i < end; i++) {
-        struct head head = {.a = a, .window = i / c->n_heads, .head = i % c->n_heads};
-        place_head(&head, (float *)(void *)bytes->data);
-        attend(&head);
-    }
+        moeq_bytes_resize(bytes, (size_t)moeq_heads_scratch_bytes(c, run->context), err);
+    for (uint64_t i = begin; !status && i < end; i++)
+        moeq_heads_attend(&heads, i / c->n_heads, i % c->n_heads, bytes->data);
     return status;
-}
-
-uint64_t moeq_attention_scratch_bytes(const struct moeq_config *config, uint64_t context)
-{
-    return head_floats(config, context) * sizeof(float);
-}
-
-static enum moeq_status add_output(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                                   struct moeq_error *err)
-{
-    const struct attention *a = context;
-    const uint64_t width = a->run->config->hidden;
-    (void)worker;
-    (void)err;
-    for (uint64_t i = begin * width; i < end * width; i++)
-        a->hidden[i] += a->work.input[i];
-    return MOEQ_OK;
 }
 
 #define TOKEN_GRAIN 16
@@ -323,7 +184,8 @@ static enum moeq_status attend_chunk(struct attention *a, struct moeq_error *err
     enum moeq_status status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, norm_input, a, err);
 #define INPUT(from, width)                                                                                   \
     if (!status)                                                                                             \
-    status = moeq_activations_set(&run->inputs, run->pool, run->arithmetic, (from), (width), n, (width), err)
+    status = moeq_activations_set(&run->inputs, run->pool, run->arithmetic, (from), (width), NULL, n,        \
+                                  (width), err)
 #define MULTIPLY(matrix, to, to_width)                                                                       \
     if (!status)                                                                                             \
     status = moeq_matmul(run->pool, &run->scratch, &(matrix), &run->inputs, (to), (to_width), err)
@@ -345,12 +207,10 @@ static enum moeq_status attend_chunk(struct attention *a, struct moeq_error *err
     if (!status)
         status = moeq_pool_for(run->pool, n / run->context * c->n_heads, 1, attend_heads, a, err);
     INPUT(w->heads, a->v_width);
-    MULTIPLY(a->o, w->input, c->hidden);
 #undef INPUT
 #undef MULTIPLY
-    if (!status)
-        status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, add_output, a, err);
-    return status;
+    const struct moeq_sums to = {.y = a->hidden, .ldy = c->hidden};
+    return status ? status : moeq_matmul_add(run->pool, &run->scratch, &a->o, &run->inputs, &to, err);
 }
 
 enum moeq_status moeq_layer_attention(struct moeq_run *run, int layer, struct moeq_error *err)
@@ -392,11 +252,10 @@ uint64_t moeq_ffn_width(const struct moeq_config *config)
 uint64_t moeq_layer_work_bytes(const struct moeq_config *config, uint64_t chunk)
 {
     /* Queries are multiplied in whole blocks: behind the last of a chunk there is something to read. */
-    const uint64_t behind = (MOEQ_MAX_BLOCK_ROWS - 1) * (uint64_t)config->n_heads * qk_width(config);
-    const uint64_t attention = floats_per_token(config) * chunk + behind;
-    const uint64_t ffn =
-        (2 * (uint64_t)config->hidden + 2 * moeq_ffn_width(config) + config->n_experts) * chunk;
-    return (attention > ffn ? attention : ffn) * sizeof(float);
+    const uint64_t behind =
+        (MOEQ_MAX_BLOCK_ROWS - 1) * (uint64_t)config->n_heads * (config->qk_nope + config->qk_rope);
+    const uint64_t attention = floats_per_token(config) * chunk + behind, router = config->n_experts * chunk;
+    return (attention > router ? attention : router) * sizeof(float);
 }
 
 void moeq_rms_norm(const float *x, const float *gain, uint64_t n, double eps, float *out)

@@ -205,7 +205,7 @@ static enum moeq_status multiply_once(struct product *p, struct moeq_pool *pool,
     const struct moeq_product_case *c = p->shape;
     enum moeq_status status =
         moeq_activations_set(&p->activations, pool, arithmetic, (const float *)(const void *)p->x.data,
-                             c->cols, c->n_tokens, c->cols, err);
+                             c->cols, NULL, c->n_tokens, c->cols, err);
     return status ? status
                   : moeq_matmul(pool, &p->scratch, &p->w, &p->activations, (float *)(void *)p->y.data,
                                 c->rows, err);

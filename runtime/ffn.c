@@ -14,13 +14,9 @@ struct ffn {
     float *norm;
     float *router_bias;
     struct moeq_matrix gate, up, down;
-    uint64_t width;          /* of the current MLP */
-    float *x, *y, *g, *u;    /* [chunk, hidden], [chunk, hidden], [chunk, width] twice */
     float *logits;           /* [chunk, n_experts] */
     float *router_scratch;   /* [jobs, 2 * n_experts] */
     uint64_t first, n_chunk; /* tokens of the current chunk */
-    const uint32_t *tokens;  /* those of the current expert */
-    const float *token_weights;
 };
 
 static enum moeq_status norm_tokens(void *context, unsigned worker, uint64_t begin, uint64_t end,
@@ -37,35 +33,18 @@ static enum moeq_status norm_tokens(void *context, unsigned worker, uint64_t beg
     return MOEQ_OK;
 }
 
-static enum moeq_status activate(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                                 struct moeq_error *err)
-{
-    const struct ffn *f = context;
-    (void)worker;
-    (void)err;
-    const uint64_t first = begin * f->width;
-    moeq_kernels()->silu_product(f->g + first, f->u + first, end * f->width - first);
-    return MOEQ_OK;
-}
-
-/* y = down * (silu(gate * x) * (up * x)) for the n_chunk rows of x. */
-static enum moeq_status run_mlp(struct ffn *f, const float *x, struct moeq_error *err)
+/* hidden += weight * down(silu(gate x) * (up x)) for n tokens; x [·, hidden] are rows of `normed`. */
+static enum moeq_status run_mlp(const struct ffn *f, const float *x, uint64_t n, const struct moeq_sums *to,
+                                struct moeq_error *err)
 {
     struct moeq_run *run = f->run;
-    const uint64_t n = f->n_chunk, hidden = run->config->hidden, width = f->width;
+    const uint64_t hidden = run->config->hidden;
     enum moeq_status status =
-        moeq_activations_set(&run->inputs, run->pool, run->arithmetic, x, hidden, n, hidden, err);
+        moeq_activations_set(&run->inputs, run->pool, run->arithmetic, x, hidden, to->rows, n, hidden, err);
     if (!status)
-        status = moeq_matmul(run->pool, &run->scratch, &f->gate, &run->inputs, f->g, width, err);
-    if (!status)
-        status = moeq_matmul(run->pool, &run->scratch, &f->up, &run->inputs, f->u, width, err);
-    if (!status)
-        status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, activate, f, err);
-    if (!status)
-        status = moeq_activations_set(&run->inputs, run->pool, run->arithmetic, f->g, width, n, width, err);
-    if (!status)
-        status = moeq_matmul(run->pool, &run->scratch, &f->down, &run->inputs, f->y, hidden, err);
-    return status;
+        status =
+            moeq_matmul_gated(run->pool, &run->scratch, &f->gate, &f->up, &run->inputs, &run->gated, err);
+    return status ? status : moeq_matmul_add(run->pool, &run->scratch, &f->down, &run->gated, to, err);
 }
 
 static void list_mlp(const struct ffn *f, enum moeq_part gate, int layer, int expert,
@@ -103,24 +82,10 @@ static enum moeq_status load_mlp(struct ffn *f, enum moeq_part gate, int layer, 
     f->gate = m[0];
     f->up = m[1];
     f->down = m[2];
-    f->width = m[0].rows;
     return MOEQ_OK;
 }
 
 /* ---- an MLP that every token goes through ---- */
-
-static enum moeq_status add_all(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                                struct moeq_error *err)
-{
-    const struct ffn *f = context;
-    const uint64_t width = f->run->config->hidden;
-    float *hidden = f->run->hidden + f->first * width;
-    (void)worker;
-    (void)err;
-    for (uint64_t i = begin * width; i < end * width; i++)
-        hidden[i] += f->y[i];
-    return MOEQ_OK;
-}
 
 /* `then` is the expert that comes next, or n_experts: the next layer. */
 static void ask_next(const struct ffn *f, int layer, uint32_t then)
@@ -141,9 +106,9 @@ static enum moeq_status run_for_all(struct ffn *f, enum moeq_part gate, int laye
     for (f->first = 0; !status && f->first < run->n_tokens; f->first += run->chunk) {
         uint64_t left = run->n_tokens - f->first;
         f->n_chunk = left < run->chunk ? left : run->chunk;
-        status = run_mlp(f, run->normed + f->first * run->config->hidden, err);
-        if (!status)
-            status = moeq_pool_for(run->pool, f->n_chunk, TOKEN_GRAIN, add_all, f, err);
+        const uint64_t at = f->first * run->config->hidden;
+        const struct moeq_sums to = {.y = run->hidden + at, .ldy = run->config->hidden};
+        status = run_mlp(f, run->normed + at, f->n_chunk, &to, err);
     }
     return status;
 }
@@ -185,7 +150,7 @@ static enum moeq_status route(struct ffn *f, int layer, struct moeq_error *err)
         uint64_t left = run->n_tokens - f->first;
         f->n_chunk = left < run->chunk ? left : run->chunk;
         status = moeq_activations_set(&run->inputs, run->pool, MOEQ_EXACT, run->normed + f->first * c->hidden,
-                                      c->hidden, f->n_chunk, c->hidden, err);
+                                      c->hidden, NULL, f->n_chunk, c->hidden, err);
         if (!status)
             status =
                 moeq_matmul(run->pool, &run->scratch, &router, &run->inputs, f->logits, c->n_experts, err);
@@ -235,35 +200,6 @@ static enum moeq_status assign(const struct moeq_run *run, struct assignment *a,
     return MOEQ_OK;
 }
 
-static enum moeq_status gather(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                               struct moeq_error *err)
-{
-    const struct ffn *f = context;
-    const uint64_t width = f->run->config->hidden;
-    (void)worker;
-    (void)err;
-    for (uint64_t i = begin; i < end; i++)
-        memcpy(f->x + i * width, f->run->normed + f->tokens[i] * width, width * sizeof *f->x);
-    return MOEQ_OK;
-}
-
-/* No token is twice in an expert's list, so pieces never meet. */
-static enum moeq_status scatter(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                                struct moeq_error *err)
-{
-    const struct ffn *f = context;
-    const uint64_t width = f->run->config->hidden;
-    (void)worker;
-    (void)err;
-    for (uint64_t i = begin; i < end; i++) {
-        float *hidden = f->run->hidden + f->tokens[i] * width;
-        const float *y = f->y + i * width, weight = f->token_weights[i];
-        for (uint64_t j = 0; j < width; j++)
-            hidden[j] += weight * y[j];
-    }
-    return MOEQ_OK;
-}
-
 /* The first expert from `expert` on that has tokens, or n_experts. */
 static uint32_t next_expert(const struct ffn *f, const struct assignment *a, uint32_t expert)
 {
@@ -281,14 +217,8 @@ static enum moeq_status run_expert(struct ffn *f, const struct assignment *a, in
     if (!status)
         ask_next(f, layer, next_expert(f, a, expert + 1));
     for (uint64_t i = begin; !status && i < end; i += run->chunk) {
-        f->n_chunk = end - i < run->chunk ? end - i : run->chunk;
-        f->tokens = a->tokens + i;
-        f->token_weights = a->weights + i;
-        status = moeq_pool_for(run->pool, f->n_chunk, TOKEN_GRAIN, gather, f, err);
-        if (!status)
-            status = run_mlp(f, f->x, err);
-        if (!status)
-            status = moeq_pool_for(run->pool, f->n_chunk, TOKEN_GRAIN, scatter, f, err);
+        const struct moeq_sums to = {run->hidden, run->config->hidden, a->tokens + i, a->weights + i};
+        status = run_mlp(f, run->normed, end - i < run->chunk ? end - i : run->chunk, &to, err);
     }
     return status;
 }
@@ -309,18 +239,6 @@ static enum moeq_status run_moe(struct ffn *f, int layer, struct moeq_error *err
     return status;
 }
 
-static void place_work(struct ffn *f, float *base)
-{
-    const struct moeq_config *c = f->run->config;
-    const uint64_t n = f->run->chunk;
-    uint64_t widest = moeq_ffn_width(c);
-    f->x = base;
-    f->y = f->x + n * c->hidden;
-    f->g = f->y + n * c->hidden;
-    f->u = f->g + n * widest;
-    f->logits = f->u + n * widest;
-}
-
 enum moeq_status moeq_layer_ffn(struct moeq_run *run, int layer, struct moeq_error *err)
 {
     struct ffn f = {.run = run};
@@ -328,7 +246,7 @@ enum moeq_status moeq_layer_ffn(struct moeq_run *run, int layer, struct moeq_err
     if (!status)
         status = moeq_bytes_resize(&run->work, (size_t)moeq_layer_work_bytes(run->config, run->chunk), err);
     if (!status) {
-        place_work(&f, (float *)(void *)run->work.data);
+        f.logits = (float *)(void *)run->work.data;
         status = moeq_pool_for(run->pool, run->n_tokens, TOKEN_GRAIN, norm_tokens, &f, err);
     }
     if (!status)

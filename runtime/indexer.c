@@ -178,7 +178,7 @@ static void mark_largest(const uint32_t *keys, uint64_t n_keys, uint64_t n, uint
     }
 }
 
-/* Scores of one query against keys 0 … n_keys-1, as order keys. dots is scratch [lanes, heads]. */
+/* Scores of one query against keys 0 … n_keys-1, as order keys. dots is scratch [heads, lanes]. */
 static void score_query(const struct choosing *c, uint64_t token, uint64_t n_keys, float *dots,
                         uint32_t *keys)
 {
@@ -189,12 +189,12 @@ static void score_query(const struct choosing *c, uint64_t token, uint64_t n_key
     for (uint64_t first = 0; first < n_keys; first += c->n_lanes) {
         const float *tile = tile_at(c, token / c->run->context, first / c->n_lanes);
         for (uint64_t h = 0; h < heads; h += kernels->rows)
-            kernels->multiply(q + h * width, width, tile, width, dots + h, heads,
+            kernels->multiply(q + h * width, width, tile, width, dots + h * c->n_lanes, c->n_lanes,
                               heads - h < kernels->rows ? heads - h : kernels->rows, c->n_lanes);
         for (uint64_t r = 0; r < c->n_lanes && first + r < n_keys; r++) {
             float score = 0;
             for (uint64_t h = 0; h < heads; h++)
-                score += weights[h] * (dots[r * heads + h] > 0 ? dots[r * heads + h] : 0);
+                score += weights[h] * (dots[h * c->n_lanes + r] > 0 ? dots[h * c->n_lanes + r] : 0);
             keys[first + r] = order_key(score);
         }
     }
@@ -246,7 +246,7 @@ enum moeq_status moeq_indexer_choose(const struct moeq_indexer *indexer, struct 
                     {&indexer->weights, x, c.weights, config->hidden, config->index_heads}};
     for (size_t i = 0; !status && i < sizeof products / sizeof *products; i++)
         if (!(status = moeq_activations_set(&run->inputs, run->pool, MOEQ_EXACT, products[i].from,
-                                            products[i].from_width, n, products[i].from_width, err)))
+                                            products[i].from_width, NULL, n, products[i].from_width, err)))
             status = moeq_matmul(run->pool, &run->scratch, products[i].matrix, &run->inputs, products[i].to,
                                  products[i].to_width, err);
     if (!status)

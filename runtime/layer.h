@@ -18,6 +18,7 @@ struct moeq_run {
     struct moeq_scratch scratch;
     enum moeq_arithmetic arithmetic; /* of all products but the router's, which are exact */
     struct moeq_activations inputs;  /* of the next product */
+    struct moeq_activations gated;   /* those of down_proj */
     struct moeq_rope rope;
     float attention_scale;
     uint64_t n_tokens, context; /* n_tokens is a multiple of context: windows that do not see each other */
@@ -47,9 +48,6 @@ void moeq_layer_ask_ffn(struct moeq_run *run, int layer);
 
 /* Bytes of activations (`work`) that the layers need at most. */
 uint64_t moeq_layer_work_bytes(const struct moeq_config *config, uint64_t chunk);
-
-/* Bytes that a worker needs for one head of one window. */
-uint64_t moeq_attention_scratch_bytes(const struct moeq_config *config, uint64_t context);
 
 /* The widest MLP: dense, shared or routed. */
 uint64_t moeq_ffn_width(const struct moeq_config *config);

@@ -1,5 +1,6 @@
 #include "sweep.h"
 
+#include "heads.h"
 #include "indexer.h"
 #include "interrupt.h"
 #include "model.h"
@@ -67,6 +68,7 @@ static void release_work(struct moeq_run *run)
     moeq_bytes_free(&run->packed);
     moeq_bytes_free(&run->work);
     moeq_activations_free(&run->inputs);
+    moeq_activations_free(&run->gated);
     free(run->selected);
     moeq_bytes_free(&run->indexer_packed);
     moeq_bytes_free(&run->indexer_work);
@@ -164,7 +166,7 @@ enum moeq_status moeq_sweep_logits(struct moeq_sweep *sweep, const uint64_t *pos
     float *x = (float *)(void *)run->work.data;
     for (uint64_t i = 0; i < n; i++)
         memcpy(x + i * width, run->hidden + positions[i] * width, width * sizeof *x);
-    status = moeq_activations_set(&run->inputs, run->pool, run->arithmetic, x, width, n, width, err);
+    status = moeq_activations_set(&run->inputs, run->pool, run->arithmetic, x, width, NULL, n, width, err);
     return status ? status
                   : moeq_matmul(run->pool, &run->scratch, &sweep->head, &run->inputs, logits,
                                 run->config->vocabulary, err);
@@ -225,9 +227,9 @@ struct moeq_sweep_memory moeq_sweep_memory_of(const struct moeq_config *config, 
     uint64_t widest =
         moeq_larger(moeq_larger(c->hidden, moeq_ffn_width(c)), (uint64_t)c->n_heads * c->v_width);
     uint64_t panel = moeq_matmul_scratch_bytes(widest);
-    uint64_t one_head = moeq_attention_scratch_bytes(c, context);
+    uint64_t one_head = moeq_heads_scratch_bytes(c, context);
     m.work = moeq_layer_work_bytes(c, chunk) + n_jobs * moeq_larger(panel, one_head) +
-             moeq_activations_bytes(chunk, widest);
+             moeq_activations_bytes(chunk, widest) + moeq_activations_bytes(chunk, moeq_ffn_width(c));
     if (moeq_indexer_is_needed(c, context)) {
         m.routing += n * moeq_selected_row(context);
         m.work += moeq_indexer_work_bytes(c, chunk, context);
