@@ -40,6 +40,9 @@ struct moeq_kernels {
     /* Makes scores [n] into probabilities: of x = scale * score, exp(x - largest) / sum. Minus infinity
      * becomes 0; n >= 1 and not all of them are. scale > 0. */
     void (*softmax)(float *scores, uint64_t n, float scale);
+    /* The sum of exp(x[i] - shift), and where `other` is not NULL in *cross that of exp(x[i] - shift) * (x[i]
+     * - other[i]), in float64, in an order of the set's own. x[i] <= shift; NaN gives NaN. */
+    double (*sum_exponentials)(const float *x, uint64_t n, double shift, const float *other, double *cross);
     /* gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i] */
     void (*silu_product)(float *gate, const float *up, uint64_t n);
 

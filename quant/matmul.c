@@ -37,7 +37,8 @@ struct multiplication {
     struct moeq_scratch *scratch;
     struct operand operands[2]; /* the second is `up` */
     const struct moeq_activations *x;
-    uint64_t ldw; /* elements from one decoded row to the next */
+    uint64_t ldw;       /* elements from one decoded row to the next */
+    uint64_t first_row; /* of W, where row 0 of the pieces lies */
     struct moeq_sums to;
     struct moeq_activations *gated;
 };
@@ -180,6 +181,20 @@ static void transpose(const float *sums, uint64_t n_lanes, uint64_t n_rows, uint
         }
 }
 
+/* y = values, or y += weight * values. */
+static inline void put(float *y, const float *values, uint64_t n, bool add, float weight)
+{
+    uint64_t r = 0;
+    for (; r + 4 <= n; r += 4) {
+        four v = *(const four *)(values + r);
+        if (add)
+            v = *(const four *)(y + r) + weight * v;
+        *(four *)(y + r) = v;
+    }
+    for (; r < n; r++)
+        y[r] = add ? y[r] + weight * values[r] : values[r];
+}
+
 /* Rows [row, row + n_rows) of W for the tokens of a block. */
 static void end_block(const struct multiplication *m, bool add, uint64_t row, uint64_t n_rows, uint64_t block,
                       const float *sums)
@@ -190,12 +205,7 @@ static void end_block(const struct multiplication *m, bool add, uint64_t row, ui
     for (uint64_t t = 0; t < n; t++) {
         const uint64_t to = m->to.rows ? m->to.rows[first + t] : first + t;
         const float weight = m->to.weights ? m->to.weights[first + t] : 1;
-        float *y = m->to.y + to * m->to.ldy + row;
-        if (!add)
-            memcpy(y, values[t], n_rows * sizeof *y);
-        else
-            for (uint64_t r = 0; r < n_rows; r++)
-                y[r] += weight * values[t][r];
+        put(m->to.y + to * m->to.ldy + row, values[t], n_rows, add, weight);
     }
 }
 
@@ -203,7 +213,7 @@ static void multiply_panel(const struct multiplication *m, bool add, const struc
                            uint64_t begin, uint64_t end)
 {
     const uint64_t n_blocks = moeq_div_up(m->x->n_tokens, m->kernels->tokens), rows = m->kernels->rows;
-    decode_rows(m, &m->operands[0], begin, end, panel, 0);
+    decode_rows(m, &m->operands[0], m->first_row + begin, m->first_row + end, panel, 0);
     for (uint64_t b = 0; b < n_blocks; b++)
         for (uint64_t r = begin; r < end; r += rows) {
             const uint64_t n = end - r < rows ? end - r : rows;
@@ -232,23 +242,33 @@ static enum moeq_status add_rows(void *context, unsigned worker, uint64_t begin,
     return status;
 }
 
-static enum moeq_status multiply(struct multiplication *m, struct moeq_pool *pool, moeq_pool_piece *piece,
-                                 struct moeq_error *err)
+static enum moeq_status multiply(struct multiplication *m, struct moeq_pool *pool, uint64_t n_rows,
+                                 moeq_pool_piece *piece, struct moeq_error *err)
 {
-    const struct moeq_matrix *w = m->operands[0].w;
     m->ldw = m->x->n_k + PAD_BYTES / element_bytes(m->x);
-    return moeq_pool_for(pool, m->x->n_tokens ? w->rows : 0,
-                         panel_rows(m->kernels, w->cols, element_bytes(m->x)), piece, m, err);
+    return moeq_pool_for(pool, m->x->n_tokens ? n_rows : 0,
+                         panel_rows(m->kernels, m->operands[0].w->cols, element_bytes(m->x)), piece, m, err);
 }
 
 enum moeq_status moeq_matmul(struct moeq_pool *pool, struct moeq_scratch *scratch,
                              const struct moeq_matrix *w, const struct moeq_activations *x, float *y,
                              uint64_t ldy, struct moeq_error *err)
 {
-    struct multiplication m = {
-        .kernels = moeq_kernels(), .scratch = scratch, .x = x, .to = {.y = y, .ldy = ldy}};
+    return moeq_matmul_rows(pool, scratch, w, 0, w->rows, x, y, ldy, err);
+}
+
+enum moeq_status moeq_matmul_rows(struct moeq_pool *pool, struct moeq_scratch *scratch,
+                                  const struct moeq_matrix *w, uint64_t first_row, uint64_t n_rows,
+                                  const struct moeq_activations *x, float *y, uint64_t ldy,
+                                  struct moeq_error *err)
+{
+    struct multiplication m = {.kernels = moeq_kernels(),
+                               .scratch = scratch,
+                               .x = x,
+                               .first_row = first_row,
+                               .to = {.y = y, .ldy = ldy}};
     enum moeq_status status = operand_init(&m.operands[0], w, x, err);
-    return status ? status : multiply(&m, pool, store_rows, err);
+    return status ? status : multiply(&m, pool, n_rows, store_rows, err);
 }
 
 enum moeq_status moeq_matmul_add(struct moeq_pool *pool, struct moeq_scratch *scratch,
@@ -257,7 +277,7 @@ enum moeq_status moeq_matmul_add(struct moeq_pool *pool, struct moeq_scratch *sc
 {
     struct multiplication m = {.kernels = moeq_kernels(), .scratch = scratch, .x = x, .to = *to};
     enum moeq_status status = operand_init(&m.operands[0], w, x, err);
-    return status ? status : multiply(&m, pool, add_rows, err);
+    return status ? status : multiply(&m, pool, w->rows, add_rows, err);
 }
 
 /* ---- gate and up ---- */

@@ -22,6 +22,12 @@ enum moeq_status moeq_matmul(struct moeq_pool *pool, struct moeq_scratch *scratc
                              const struct moeq_matrix *w, const struct moeq_activations *x, float *y,
                              uint64_t ldy, struct moeq_error *err);
 
+/* The same for rows [first_row, first_row + n_rows) of W alone; y is [n_tokens, n_rows]. */
+enum moeq_status moeq_matmul_rows(struct moeq_pool *pool, struct moeq_scratch *scratch,
+                                  const struct moeq_matrix *w, uint64_t first_row, uint64_t n_rows,
+                                  const struct moeq_activations *x, float *y, uint64_t ldy,
+                                  struct moeq_error *err);
+
 /* Where products are added up. */
 struct moeq_sums {
     float *y; /* [·, W.rows] with ldy floats a row */
