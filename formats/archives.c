@@ -2,6 +2,7 @@
 #include "archives_parts.h"
 
 #include "interrupt.h"
+#include "memory.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -80,9 +81,9 @@ static enum moeq_status find_kind(struct moeq_archive *a, struct moeq_error *err
 static enum moeq_status set_budget(struct moeq_archive *a, struct moeq_error *err)
 {
     const char *given = getenv("MOEQ_ARCHIVE_MEMORY");
-    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    const uint64_t memory = moeq_machine_memory();
     char *end = NULL;
-    a->budget = pages > 0 && page > 0 ? (uint64_t)pages / 4 * (uint64_t)page : 1ull << 30;
+    a->budget = memory ? memory / 4 : 1ull << 30;
     if (!given)
         return MOEQ_OK;
     errno = 0;

@@ -10,6 +10,12 @@ static const struct moeq_help_escape in_zsh_spec[] = {{'\'', "'\\''"}, {'\\', "\
                                                       {']', "\\]"},    {':', "\\:"},   {0, NULL}};
 static const struct moeq_help_escape in_fish[] = {{'\'', "\\'"}, {'\\', "\\\\"}, {'|', " "}, {0, NULL}};
 
+/* No file, and no word that is known. */
+static bool is_amount(const struct moeq_option *option)
+{
+    return option->kind == MOEQ_OPTION_NUMBER || option->kind == MOEQ_OPTION_BYTES;
+}
+
 /* The branches for words that stand behind an option with a value. */
 static void bash_values(FILE *out, const struct moeq_verb *verb)
 {
@@ -91,7 +97,7 @@ static void zsh_spec(FILE *out, const struct moeq_option *option, const char *da
         moeq_help_put(out, in_words, option->choices);
         fputc(')', out);
     } else if (!flag) {
-        fputs(option->kind == MOEQ_OPTION_NUMBER ? " " : "_files", out);
+        fputs(is_amount(option) ? " " : "_files", out);
     }
     fputc('\'', out);
 }
@@ -138,7 +144,7 @@ static void fish_option(FILE *out, const struct moeq_verb *verb, const struct mo
         moeq_help_put(out, in_fish, option->choices);
         fputc('\'', out);
     } else if (option->kind != MOEQ_OPTION_FLAG) {
-        fputs(option->kind == MOEQ_OPTION_NUMBER ? " -x" : " -r -F", out);
+        fputs(is_amount(option) ? " -x" : " -r -F", out);
     }
     fputs(" -d '", out);
     moeq_help_put(out, in_fish, option->help);

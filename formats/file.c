@@ -96,6 +96,15 @@ enum moeq_status moeq_file_read(const struct moeq_file *file, uint64_t offset, v
     return status;
 }
 
+void moeq_file_advise(const struct moeq_file *file, uint64_t offset, uint64_t n_bytes,
+                      enum moeq_file_advice advice)
+{
+    static const int advices[] = {
+        [MOEQ_FILE_SOON] = POSIX_FADV_WILLNEED, [MOEQ_FILE_DONE] = POSIX_FADV_DONTNEED};
+    if (!file->archive)
+        posix_fadvise(file->fd, (off_t)offset, (off_t)n_bytes, advices[advice]);
+}
+
 enum moeq_status moeq_file_read_all(const char *path, size_t max_bytes, struct moeq_bytes *out,
                                     struct moeq_error *err)
 {

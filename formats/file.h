@@ -25,6 +25,15 @@ void moeq_file_close(struct moeq_file *file);
 enum moeq_status moeq_file_read(const struct moeq_file *file, uint64_t offset, void *dst, size_t n,
                                 struct moeq_error *err);
 
+enum moeq_file_advice {
+    MOEQ_FILE_SOON, /* these bytes will be read */
+    MOEQ_FILE_DONE  /* and these not again */
+};
+
+/* A hint to the system; nothing depends on it, and there is none for files in archives. */
+void moeq_file_advise(const struct moeq_file *file, uint64_t offset, uint64_t n_bytes,
+                      enum moeq_file_advice advice);
+
 /* Reads a whole file of at most max_bytes (more is MOEQ_DAMAGED) into *out; a NUL stands behind its bytes. */
 enum moeq_status moeq_file_read_all(const char *path, size_t max_bytes, struct moeq_bytes *out,
                                     struct moeq_error *err);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum {
     MAX_NAME = 40,     /* longer words are never "near" a name */
@@ -176,6 +177,40 @@ static void list_choices(const char *choices, char *dst, size_t capacity)
     dst[n] = '\0';
 }
 
+/* A size: digits with at most one point, then a unit. 0 where it is none, or beyond 2^60. */
+static uint64_t parse_bytes(const char *value)
+{
+    static const char letters[] = "kmgt";
+    char *end;
+    if (*value < '0' || *value > '9' || strspn(value, "0123456789.") > 20)
+        return 0;
+    double n = strtod(value, &end);
+    const char *letter = *end ? strchr(letters, *end | 0x20) : NULL;
+    if (letter) {
+        const char *rest = end + 1;
+        const bool decimal = strcasecmp(rest, "B") == 0;
+        if (!decimal && *rest && strcasecmp(rest, "iB") != 0)
+            return 0;
+        for (const char *l = letters; l <= letter; l++)
+            n *= decimal ? 1000 : 1024;
+    } else if (*end && strcasecmp(end, "B") != 0) {
+        return 0;
+    }
+    return n < 0x1p60 ? (uint64_t)n : 0;
+}
+
+static enum moeq_status set_bytes(const struct parse *p, const struct moeq_option *option, const char *value)
+{
+    const uint64_t n = parse_bytes(value);
+    if (n) {
+        *(uint64_t *)field(p->options, option) = n;
+        return MOEQ_OK;
+    }
+    moeq_fail(p->err, MOEQ_USAGE, "--%s is a size as 512M, 4G or 1.5GiB, found '%.150s'", option->name,
+              value);
+    return with_help_hint(p);
+}
+
 static enum moeq_status set_choice(const struct parse *p, const struct moeq_option *option, const char *value)
 {
     size_t n_value = strlen(value), least = TOO_FAR, n_nearest = 0;
@@ -229,6 +264,8 @@ static enum moeq_status set_value(const struct parse *p, const struct moeq_optio
     *given = true;
     if (option->kind == MOEQ_OPTION_NUMBER)
         return set_number(p, option, value);
+    if (option->kind == MOEQ_OPTION_BYTES)
+        return set_bytes(p, option, value);
     if (option->kind == MOEQ_OPTION_CHOICE)
         return set_choice(p, option, value);
     *(const char **)field(p->options, option) = value;

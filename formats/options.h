@@ -15,6 +15,7 @@ enum moeq_option_kind {
     MOEQ_OPTION_TEXT,   /* const char *, NULL where not given */
     MOEQ_OPTION_LIST,   /* struct moeq_list, every one given, in order */
     MOEQ_OPTION_NUMBER, /* uint64_t in decimal, bounded by min and max; 0 where not given */
+    MOEQ_OPTION_BYTES,  /* uint64_t: 512M, 4G, 1.5GiB (powers of 1024), 4GB (of 1000); 0 where not given */
     MOEQ_OPTION_CHOICE  /* const char *, one of the words in `choices`; NULL where not given */
 };
 

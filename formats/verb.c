@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <string.h>
 
@@ -68,12 +67,6 @@ void moeq_print_text(FILE *out, const char *text, int width)
     }
     const int missing = width - moeq_text_width(text);
     fprintf(out, "%*s", missing > 0 ? missing : 0, "");
-}
-
-uint64_t moeq_peak_memory(void)
-{
-    struct rusage usage;
-    return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
 }
 
 double moeq_clock(void)

@@ -4,6 +4,7 @@
 #define MOEQ_VERB_H
 
 #include "json.h"
+#include "memory.h"
 #include "options.h"
 #include "pool.h"
 #include "safetensors.h"
@@ -65,9 +66,6 @@ void moeq_print_text(FILE *out, const char *text, int width);
 
 /* The characters that it prints. */
 int moeq_text_width(const char *text);
-
-/* The largest resident size of this process so far, in bytes. */
-uint64_t moeq_peak_memory(void);
 
 /* Seconds of a clock that only goes forward. */
 double moeq_clock(void);

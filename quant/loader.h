@@ -1,9 +1,8 @@
 /* Weights that are loaded while others are computed with: a thread of its own reads, and checks hashes, into
- * a second buffer.
+ * a ring of memory.
  *
- * moeq_loader_ask names what will be needed next, moeq_loader_get gives it, waiting where it is not there
- * yet. What was not asked for, or something else than was asked for, is loaded at once: asking is never
- * needed for the result. */
+ * Requests are asked for in the order in which they will be needed, got in that order, each waited for where
+ * it is not there yet, and released in that order. The thread loads as far ahead as the ring has room. */
 #ifndef MOEQ_LOADER_H
 #define MOEQ_LOADER_H
 
@@ -13,22 +12,36 @@
 
 struct moeq_loader;
 
-/* Borrows the source. Where there is no thread to be had, everything is loaded when it is needed; so it is
- * where files of the source must be decompressed, since two threads would drive an archive back and forth. */
-struct moeq_loader *moeq_loader_create(const struct moeq_source *source, struct moeq_error *err);
+/* Borrows the source. The ring has n_bytes; a request that is larger than it is MOEQ_BUG. Where there is no
+ * thread to be had, everything is loaded when it is got; so it is where files of the source must be
+ * decompressed, since two threads would drive an archive back and forth. */
+struct moeq_loader *moeq_loader_create(const struct moeq_source *source, uint64_t n_bytes,
+                                       struct moeq_error *err);
 void moeq_loader_free(struct moeq_loader *loader); /* NULL allowed */
 
-/* At most one request at a time; others are ignored. A NULL among the weights is none. */
-void moeq_loader_ask(struct moeq_loader *loader, const struct moeq_weight *const *weights, size_t n);
+/* Adds a request, to be got after all others. */
+enum moeq_status moeq_loader_ask(struct moeq_loader *loader, const struct moeq_weight *const *weights,
+                                 size_t n, struct moeq_error *err);
 
-/* As moeq_source_load. The matrices live until the next call. One thread at a time. */
-enum moeq_status moeq_loader_get(struct moeq_loader *loader, const struct moeq_weight *const *weights,
-                                 size_t n, struct moeq_matrix *matrices, struct moeq_error *err);
+/* Gives the request that was asked for longest ago and not yet got. Its n matrices live until it is released.
+ * For one thread, the one that asks. */
+enum moeq_status moeq_loader_get(struct moeq_loader *loader, struct moeq_matrix *matrices, size_t n,
+                                 struct moeq_error *err);
 
-/* Releases the buffers; a request that was asked for is waited for and dropped. */
+/* Releases the request that was got longest ago. */
+void moeq_loader_release(struct moeq_loader *loader);
+
+/* Bytes of a ring that holds several requests at once, of which the largest has `largest` and all together
+ * `total` bytes: some may be lost where the ring ends. */
+static inline uint64_t moeq_loader_ring(uint64_t total, uint64_t largest)
+{
+    return total + largest;
+}
+
+/* Drops all requests and gives the memory back, once nothing is being loaded; asking takes it anew. */
 void moeq_loader_rest(struct moeq_loader *loader); /* NULL allowed */
 
-/* Packed bytes that were loaded so far, needed or not. Not while a request is being loaded. */
+/* Packed bytes that were loaded so far, got or not. Not while something is being loaded. */
 uint64_t moeq_loader_bytes(const struct moeq_loader *loader);
 
 #endif

@@ -295,7 +295,15 @@ enum moeq_status moeq_source_load(const struct moeq_source *source, const struct
 {
     enum moeq_status status =
         moeq_bytes_resize(buffer, (size_t)moeq_source_load_bytes(source, weights, n), err);
-    uint8_t *next = buffer->data, *base = NULL;
+    return status ? status : moeq_source_load_into(source, weights, n, buffer->data, matrices, err);
+}
+
+enum moeq_status moeq_source_load_into(const struct moeq_source *source,
+                                       const struct moeq_weight *const *weights, size_t n, uint8_t *dst,
+                                       struct moeq_matrix *matrices, struct moeq_error *err)
+{
+    enum moeq_status status = MOEQ_OK;
+    uint8_t *next = dst, *base = NULL;
     for (size_t i = 0; !status && i < n; i++) {
         const struct moeq_weight *w = weights[i];
         if (!shares_segment(source, weights, i)) {
@@ -311,4 +319,22 @@ enum moeq_status moeq_source_load(const struct moeq_source *source, const struct
         matrices[i] = (struct moeq_matrix){w->format, w->rows, w->cols, base + offset, w->n_bytes};
     }
     return status;
+}
+
+void moeq_source_advise(const struct moeq_source *source, const struct moeq_weight *const *weights, size_t n,
+                        enum moeq_file_advice advice)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct moeq_weight *w = weights[i];
+        if (source->is_package && !shares_segment(source, weights, i)) {
+            const struct moeq_segment *segment = segment_of(source, w);
+            moeq_file_advise(&source->package.files[segment->file].file, segment->offset, segment->n_bytes,
+                             advice);
+        }
+        for (size_t k = 0; !source->is_package && k < w->n_spans; k++) {
+            const struct moeq_located *located = &source->checkpoint.tensors[w->spans[k].tensor];
+            moeq_file_advise(&source->checkpoint.shards[located->shard].file,
+                             located->tensor->offset + w->spans[k].from, w->spans[k].n_bytes, advice);
+        }
+    }
 }

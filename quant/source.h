@@ -83,6 +83,15 @@ enum moeq_status moeq_source_load(const struct moeq_source *source, const struct
                                   size_t n, struct moeq_bytes *buffer, struct moeq_matrix *matrices,
                                   struct moeq_error *err);
 
+/* The same into `dst`, which has moeq_source_load_bytes and is aligned to MOEQ_PACKED_ALIGNMENT. */
+enum moeq_status moeq_source_load_into(const struct moeq_source *source,
+                                       const struct moeq_weight *const *weights, size_t n, uint8_t *dst,
+                                       struct moeq_matrix *matrices, struct moeq_error *err);
+
+/* Tells the system that these weights will be loaded, or will not be loaded again. */
+void moeq_source_advise(const struct moeq_source *source, const struct moeq_weight *const *weights, size_t n,
+                        enum moeq_file_advice advice);
+
 /* Whether any of its files lies compressed in an archive. */
 bool moeq_source_is_decompressed(const struct moeq_source *source);
 

@@ -50,21 +50,19 @@ static size_t list_matrices(const struct moeq_run *run, int layer,
     return n;
 }
 
-void moeq_layer_ask_attention(struct moeq_run *run, int layer)
+enum moeq_status moeq_layer_ask_attention(struct moeq_run *run, int layer, struct moeq_error *err)
 {
     const struct moeq_weight *weights[MAX_MATRICES];
-    if ((uint32_t)layer < run->config->n_layers)
-        moeq_loader_ask(run->loader, weights, list_matrices(run, layer, weights));
+    return moeq_loader_ask(run->loader, weights, list_matrices(run, layer, weights), err);
 }
 
-static enum moeq_status load_matrices(struct attention *a, int layer, struct moeq_error *err)
+static enum moeq_status get_matrices(struct attention *a, int layer, struct moeq_error *err)
 {
     const struct moeq_source *s = a->run->source;
     const bool low_rank = a->run->config->q_rank > 0;
-    const struct moeq_weight *weights[MAX_MATRICES];
+    const size_t n = low_rank ? MAX_MATRICES : MAX_MATRICES - 1;
     struct moeq_matrix loaded[MAX_MATRICES];
-    const size_t n = list_matrices(a->run, layer, weights);
-    enum moeq_status status = moeq_loader_get(a->run->loader, weights, n, loaded, err);
+    enum moeq_status status = moeq_loader_get(a->run->loader, loaded, n, err);
     if (status)
         return status;
     a->q = loaded[0];
@@ -213,6 +211,22 @@ static enum moeq_status attend_chunk(struct attention *a, struct moeq_error *err
     return status ? status : moeq_matmul_add(run->pool, &run->scratch, &a->o, &run->inputs, &to, err);
 }
 
+static enum moeq_status attend_group(void *context, struct moeq_error *err)
+{
+    struct attention *a = context;
+    struct moeq_run *run = a->run;
+    const struct moeq_states *states = &run->states;
+    enum moeq_status status = MOEQ_OK;
+    for (uint64_t t = 0; !status && t < states->n; t += run->chunk) {
+        a->n_chunk = states->n - t < run->chunk ? states->n - t : run->chunk;
+        a->hidden = states->hidden + t * run->config->hidden;
+        a->selected =
+            run->selected ? run->selected + (states->first + t) * moeq_selected_row(run->context) : NULL;
+        status = attend_chunk(a, err);
+    }
+    return status;
+}
+
 enum moeq_status moeq_layer_attention(struct moeq_run *run, int layer, struct moeq_error *err)
 {
     const struct moeq_config *c = run->config;
@@ -220,7 +234,7 @@ enum moeq_status moeq_layer_attention(struct moeq_run *run, int layer, struct mo
     a.q_width = (uint64_t)c->n_heads * (c->qk_nope + c->qk_rope);
     a.kv_width = (uint64_t)c->n_heads * (c->qk_nope + c->v_width);
     a.v_width = (uint64_t)c->n_heads * c->v_width;
-    enum moeq_status status = load_matrices(&a, layer, err);
+    enum moeq_status status = get_matrices(&a, layer, err);
     if (!status)
         status = moeq_bytes_resize(&run->work, (size_t)moeq_layer_work_bytes(c, run->chunk), err);
     if (!status)
@@ -228,13 +242,8 @@ enum moeq_status moeq_layer_attention(struct moeq_run *run, int layer, struct mo
     if (!status && run->selected && moeq_config_layer_has_indexer(c, (uint32_t)layer))
         status = moeq_indexer_load(&a.indexer, run, layer, err);
     if (!status)
-        moeq_layer_ask_ffn(run, layer);
-    for (uint64_t t = 0; !status && t < run->n_tokens; t += run->chunk) {
-        a.n_chunk = run->n_tokens - t < run->chunk ? run->n_tokens - t : run->chunk;
-        a.hidden = run->hidden + t * c->hidden;
-        a.selected = run->selected ? run->selected + t * moeq_selected_row(run->context) : NULL;
-        status = attend_chunk(&a, err);
-    }
+        status = moeq_states_each(&run->states, MOEQ_HIDDEN, MOEQ_HIDDEN, attend_group, &a, err);
+    moeq_loader_release(run->loader);
     moeq_indexer_free(&a.indexer);
     free(a.norm);
     free(a.q_norm);

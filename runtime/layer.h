@@ -9,6 +9,7 @@
 #include "matmul.h"
 #include "rope.h"
 #include "source.h"
+#include "states.h"
 
 /* What the layers of a sweep share. */
 struct moeq_run {
@@ -23,11 +24,11 @@ struct moeq_run {
     float attention_scale;
     uint64_t n_tokens, context; /* n_tokens is a multiple of context: windows that do not see each other */
     uint64_t chunk;             /* tokens that a matrix is multiplied by at once: a multiple of context */
-    float *hidden;              /* [n_tokens, hidden]: the residual stream */
-    float *normed;              /* [n_tokens, hidden]: input of the experts */
+    struct moeq_states states;  /* of all tokens, or of a group after the other: a multiple of chunk */
     int32_t *experts;           /* [n_tokens, top_k], ascending; of the last MoE layer */
     float *weights;             /* [n_tokens, top_k] */
     struct moeq_loader *loader; /* of the weights */
+    uint64_t ring;              /* its bytes */
     struct moeq_bytes packed;   /* small ones, of the router */
     struct moeq_bytes work;     /* activations */
     /* Only where windows are longer than index_topk: which keys each token attends to, chosen by the last
@@ -39,12 +40,12 @@ struct moeq_run {
 enum moeq_status moeq_layer_attention(struct moeq_run *run, int layer, struct moeq_error *err);
 enum moeq_status moeq_layer_ffn(struct moeq_run *run, int layer, struct moeq_error *err);
 
-/* Lets a layer's attention be loaded while something else is computed; nothing where there is no such layer.
- */
-void moeq_layer_ask_attention(struct moeq_run *run, int layer);
+/* Asks the loader for what a layer needs whatever its router says, in the order in which the two functions
+ * get it: its attention, and the MLP that all tokens go through. Nothing where there is no such layer. */
+enum moeq_status moeq_layer_ask(struct moeq_run *run, int layer, struct moeq_error *err);
 
-/* The same for the first MLP of a layer that all tokens go through. */
-void moeq_layer_ask_ffn(struct moeq_run *run, int layer);
+/* The first part of that. */
+enum moeq_status moeq_layer_ask_attention(struct moeq_run *run, int layer, struct moeq_error *err);
 
 /* Bytes of activations (`work`) that the layers need at most. */
 uint64_t moeq_layer_work_bytes(const struct moeq_config *config, uint64_t chunk);

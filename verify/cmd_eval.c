@@ -10,7 +10,7 @@
 struct eval_options {
     struct moeq_common common;
     const char *text, *reference, *convention;
-    uint64_t context, windows;
+    uint64_t context, windows, memory;
     bool exact;
 };
 
@@ -32,6 +32,10 @@ static const struct moeq_option options_table[] = {
      OPTION(context), 2, 1u << 20, NULL},
     {"windows", 'w', MOEQ_OPTION_NUMBER, "N", "evaluate only the first N windows", OPTION(windows), 1,
      1u << 30, NULL},
+    {"mem", 'm', MOEQ_OPTION_BYTES, "SIZE",
+     "memory to use at most, as 4G; default: most of what is free. Hidden states that have no room go to a "
+     "file in $TMPDIR, or /var/tmp",
+     OPTION(memory), 0, 0, NULL},
     MOEQ_LENIENT_OPTION,
     MOEQ_COMMON_OPTIONS,
     {NULL, 0, 0, NULL, NULL, 0, 0, 0, NULL},
@@ -43,7 +47,7 @@ struct eval {
     struct moeq_source source, reference;
     struct moeq_windows windows;
     struct moeq_evaluation result;
-    struct moeq_evaluation_memory memory;
+    struct moeq_evaluation_plan plan;
     double seconds;
 };
 
@@ -90,19 +94,45 @@ static const char *arithmetic_name(const struct eval_options *o)
     return arithmetic_of(o) == MOEQ_FAST ? "bf16" : "float32";
 }
 
+/* Stacks of threads, the allocator's share, what is read of files. */
+#define SMALL_THINGS (24u << 20)
+
+/* With --mem, what is over what the process has already; otherwise most of what is free. */
+static enum moeq_status share_memory(struct eval *e, unsigned n_jobs, struct moeq_error *err)
+{
+    const struct moeq_source *reference = e->options->reference ? &e->reference : NULL;
+    const uint64_t used = moeq_resident_memory() + SMALL_THINGS, wanted = e->options->memory;
+    const uint64_t available = moeq_available_memory();
+    const uint64_t budget = !wanted ? available - available / 8 : wanted > used ? wanted - used : 0;
+    e->plan = moeq_evaluate_plan(&e->source, reference, &e->windows, n_jobs, budget);
+    if (e->plan.total <= budget || !wanted) /* without --mem: let it try */
+        return MOEQ_OK;
+    char least[MOEQ_SIZE_TEXT], given[MOEQ_SIZE_TEXT];
+    moeq_fail(err, MOEQ_OVER_MEMORY, "--mem is %s, this needs at least %s",
+              moeq_size_text((double)wanted, given), moeq_size_text((double)(e->plan.total + used), least));
+    moeq_error_in_file(err, e->source.path);
+    moeq_error_hint(err, "give --mem %lluM, or a smaller --ctx",
+                    (unsigned long long)((e->plan.total + used) / (1u << 20) + 1));
+    return MOEQ_OVER_MEMORY;
+}
+
 static enum moeq_status evaluate(struct eval *e, struct moeq_error *err)
 {
     const struct moeq_source *reference = e->options->reference ? &e->reference : NULL;
     struct moeq_pool *pool = moeq_verb_pool(&e->options->common, err);
     if (!pool)
         return MOEQ_OVER_MEMORY;
-    e->memory = moeq_evaluate_memory(&e->source, reference, &e->windows, moeq_pool_jobs(pool));
+    enum moeq_status status = share_memory(e, moeq_pool_jobs(pool), err);
+    if (status) {
+        moeq_pool_join(pool);
+        return status;
+    }
     uint64_t n_layers = e->source.config.n_layers + (reference ? reference->config.n_layers : 0);
     struct moeq_progress *progress =
         moeq_progress_start("eval", "layers", n_layers, e->options->common.quiet);
     const double begin = moeq_clock();
-    enum moeq_status status = moeq_evaluate(&e->source, reference, &e->windows, arithmetic_of(e->options),
-                                            pool, progress, &e->result, err);
+    status = moeq_evaluate(&e->source, reference, &e->windows, arithmetic_of(e->options), &e->plan, pool,
+                           progress, &e->result, err);
     e->seconds = moeq_clock() - begin;
     moeq_progress_end(progress);
     moeq_pool_join(pool);
@@ -163,12 +193,13 @@ static json_t *eval_json(const struct eval *e)
                                 r->top1));
     moeq_json_set(&json, "arithmetic", json_string(arithmetic_name(e->options)));
     moeq_json_set(&json, "memory",
-                  json_pack("{s:I, s:I}", "hidden_states_bytes", (json_int_t)e->memory.sweep.hidden,
-                            "layer_float32_bytes", (json_int_t)e->memory.sweep.layer_float32));
+                  json_pack("{s:I}", "layer_float32_bytes", (json_int_t)e->plan.sweep.layer_float32));
     moeq_json_set(&json, "timing", /* what depends on the machine and on --jobs */
-                  json_pack("{s:f, s:f, s:I, s:I}", "seconds", e->seconds, "tokens_per_second",
+                  json_pack("{s:f, s:f, s:I, s:I, s:I, s:I}", "seconds", e->seconds, "tokens_per_second",
                             tokens_per_second(e), "peak_memory_bytes", (json_int_t)moeq_peak_memory(),
-                            "planned_memory_bytes", (json_int_t)e->memory.total));
+                            "planned_memory_bytes", (json_int_t)e->plan.total, "hidden_states_bytes",
+                            (json_int_t)e->plan.sweep.hidden, "temporary_file_bytes",
+                            (json_int_t)e->plan.sweep.file));
     return json;
 }
 
@@ -199,8 +230,11 @@ static void print_text(const struct eval *e)
     printf("memory         peak %s, with program, text and tokenizer\n",
            moeq_size_text((double)moeq_peak_memory(), a));
     printf("planned        at most %s: hidden states %s, weights, work; a layer as float32 has %s\n",
-           moeq_size_text((double)e->memory.total, b), moeq_size_text((double)e->memory.sweep.hidden, c),
-           moeq_size_text((double)e->memory.sweep.layer_float32, d));
+           moeq_size_text((double)e->plan.total, b), moeq_size_text((double)e->plan.sweep.hidden, c),
+           moeq_size_text((double)e->plan.sweep.layer_float32, d));
+    if (e->plan.sweep.file)
+        printf("               the other hidden states in a temporary file of %s\n",
+               moeq_size_text((double)e->plan.sweep.file, a));
 }
 
 static enum moeq_status run(void *options, const char *const *positional, size_t n_positional,

@@ -1,97 +1,150 @@
 #include "evaluate.h"
 
 #include "interrupt.h"
+#include "kernels.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-#define LOGIT_FLOATS (1u << 20) /* logits of a chunk of tokens that are in memory at once, per model */
-#define MAX_CHUNK    256u
-#define MIN_CHUNK    8u
+#define CHUNK_TOKENS  512u  /* whose logits are in memory at once: the head is decoded once for so many */
+#define CHUNK_ENTRIES 2048u /* of the vocabulary, for each of them */
 
 struct scores {
     double *nll, *reference_nll, *kld; /* [n_scored] */
     uint8_t *agree;                    /* [n_scored] */
 };
 
+/* What is known of a token's logits after some of the vocabulary. */
+struct tally {
+    double largest, sum; /* of exp(logit - largest) */
+    double target;       /* logit of the next token */
+    uint32_t best;
+};
+
+struct pair {
+    struct tally model, reference;
+    double cross; /* sum of exp(r - largest r) * (r - m), r and m the logits of reference and model */
+};
+
 struct scoring {
     const struct moeq_windows *windows;
     struct moeq_sweep *sweep, *reference; /* reference may be NULL */
     struct scores scores;
-    uint64_t n_scored, chunk, vocabulary;
-    float *logits, *reference_logits; /* [chunk, vocabulary] */
+    uint64_t n_scored, vocabulary;
+    uint64_t chunk;                   /* tokens */
+    uint64_t first_entry, n_entries;  /* of the vocabulary that is in memory */
+    float *logits, *reference_logits; /* [chunk, n_entries] */
     uint64_t *positions;              /* [chunk]: indices into the tokens */
+    struct pair *pairs;               /* [chunk] */
     uint64_t first;                   /* first score of the chunk */
 };
 
-static uint64_t chunk_tokens(uint64_t vocabulary)
+static uint64_t chunk_tokens(const struct moeq_windows *w)
 {
-    uint64_t n = LOGIT_FLOATS / vocabulary;
-    return n > MAX_CHUNK ? MAX_CHUNK : n < MIN_CHUNK ? MIN_CHUNK : n;
+    const uint64_t n = w->n_windows * w->n_scored;
+    return n < CHUNK_TOKENS ? n : CHUNK_TOKENS;
 }
 
-/* ln(sum(exp(x))) and the index of the largest. */
-static double log_sum_exp(const float *x, uint64_t n, uint64_t *arg_max)
+static uint64_t chunk_entries(uint64_t n_left)
+{
+    return n_left < CHUNK_ENTRIES ? n_left : CHUNK_ENTRIES;
+}
+
+/* ---- logits, a slice of the vocabulary at a time ----
+ *
+ * nll = ln(sum of exp) - target; KL(reference || model) = sum of p_ref * (r - m) - (ln sum exp r - ln sum exp
+ * m). Sums follow the largest logit so far. */
+
+static void tally_slice(struct tally *t, const float *logits, uint64_t first, uint64_t n, uint32_t next,
+                        const float *other, double *cross)
 {
     uint64_t best = 0;
-    double sum = 0;
+    double crosses = 0;
     for (uint64_t i = 1; i < n; i++)
-        if (x[i] > x[best])
+        if (logits[i] > logits[best])
             best = i;
-    for (uint64_t i = 0; i < n; i++)
-        sum += exp((double)x[i] - (double)x[best]);
-    *arg_max = best;
-    return (double)x[best] + log(sum);
+    if (first == 0 || (double)logits[best] > t->largest) {
+        const double shrink = first == 0 ? 0 : exp(t->largest - (double)logits[best]);
+        t->largest = (double)logits[best];
+        t->best = (uint32_t)(first + best);
+        t->sum *= shrink;
+        *cross *= shrink;
+    }
+    t->sum += moeq_kernels()->sum_exponentials(logits, n, t->largest, other, &crosses);
+    *cross += crosses;
+    if (next >= first && next - first < n)
+        t->target = (double)logits[next - first];
 }
 
-static enum moeq_status score_tokens(void *context, unsigned worker, uint64_t begin, uint64_t end,
+static enum moeq_status tally_tokens(void *context, unsigned worker, uint64_t begin, uint64_t end,
                                      struct moeq_error *err)
 {
     const struct scoring *s = context;
+    double ignored = 0;
     (void)worker;
+    (void)err;
     for (uint64_t i = begin; i < end; i++) {
-        const float *logits = s->logits + i * s->vocabulary;
-        const uint64_t at = s->first + i;
-        const int32_t next = s->windows->tokens[s->positions[i] + 1];
-        uint64_t best, reference_best;
-        double total = log_sum_exp(logits, s->vocabulary, &best);
-        if (!isfinite(total))
-            return moeq_fail(err, MOEQ_DAMAGED, "the logits are not finite: weights are damaged");
-        s->scores.nll[at] = total - (double)logits[next];
-        if (!s->reference)
-            continue;
-        const float *reference = s->reference_logits + i * s->vocabulary;
-        double reference_total = log_sum_exp(reference, s->vocabulary, &reference_best), kld = 0;
-        if (!isfinite(reference_total))
-            return moeq_fail(err, MOEQ_DAMAGED, "the reference's logits are not finite: weights are damaged");
-        for (uint64_t v = 0; v < s->vocabulary; v++) {
-            double log_p = (double)reference[v] - reference_total;
-            kld += exp(log_p) * (log_p - ((double)logits[v] - total));
-        }
-        s->scores.reference_nll[at] = reference_total - (double)reference[next];
-        s->scores.kld[at] = kld;
-        s->scores.agree[at] = best == reference_best;
+        struct pair *pair = &s->pairs[i];
+        const uint32_t next = (uint32_t)s->windows->tokens[s->positions[i] + 1];
+        const float *logits = s->logits + i * s->n_entries;
+        const float *reference = s->reference ? s->reference_logits + i * s->n_entries : NULL;
+        tally_slice(&pair->model, logits, s->first_entry, s->n_entries, next, NULL, &ignored);
+        if (reference)
+            tally_slice(&pair->reference, reference, s->first_entry, s->n_entries, next, logits,
+                        &pair->cross);
     }
+    return MOEQ_OK;
+}
+
+static enum moeq_status score_slice(struct scoring *s, uint64_t n, struct moeq_error *err)
+{
+    s->n_entries = chunk_entries(s->vocabulary - s->first_entry);
+    enum moeq_status status = moeq_interrupt_check(err);
+    if (!status)
+        status = moeq_sweep_logits(s->sweep, s->first_entry, s->n_entries, s->logits, err);
+    if (!status && s->reference)
+        status = moeq_sweep_logits(s->reference, s->first_entry, s->n_entries, s->reference_logits, err);
+    return status ? status : moeq_pool_for(s->sweep->run.pool, n, 8, tally_tokens, s, err);
+}
+
+static enum moeq_status end_token(const struct scoring *s, const struct pair *pair, uint64_t at,
+                                  struct moeq_error *err)
+{
+    const double total = pair->model.largest + log(pair->model.sum);
+    if (!isfinite(total))
+        return moeq_fail(err, MOEQ_DAMAGED, "the logits are not finite: weights are damaged");
+    s->scores.nll[at] = total - pair->model.target;
+    if (!s->reference)
+        return MOEQ_OK;
+    const double reference_total = pair->reference.largest + log(pair->reference.sum);
+    if (!isfinite(reference_total))
+        return moeq_fail(err, MOEQ_DAMAGED, "the reference's logits are not finite: weights are damaged");
+    s->scores.reference_nll[at] = reference_total - pair->reference.target;
+    s->scores.kld[at] = pair->cross / pair->reference.sum - (reference_total - total);
+    s->scores.agree[at] = pair->model.best == pair->reference.best;
     return MOEQ_OK;
 }
 
 static enum moeq_status score_chunk(struct scoring *s, struct moeq_error *err)
 {
     const struct moeq_windows *w = s->windows;
-    uint64_t n = s->n_scored - s->first < s->chunk ? s->n_scored - s->first : s->chunk;
+    const uint64_t left = s->n_scored - s->first, n = left < s->chunk ? left : s->chunk;
     for (uint64_t i = 0; i < n; i++) {
         uint64_t at = s->first + i;
         s->positions[i] = at / w->n_scored * w->context + w->first + at % w->n_scored;
     }
-    enum moeq_status status = moeq_interrupt_check(err);
-    if (!status)
-        status = moeq_sweep_logits(s->sweep, s->positions, n, s->logits, err);
+    memset(s->pairs, 0, n * sizeof *s->pairs);
+    enum moeq_status status = moeq_sweep_choose(s->sweep, s->positions, n, err);
     if (!status && s->reference)
-        status = moeq_sweep_logits(s->reference, s->positions, n, s->reference_logits, err);
-    if (!status)
-        status = moeq_pool_for(s->sweep->run.pool, n, 1, score_tokens, s, err);
+        status = moeq_sweep_choose(s->reference, s->positions, n, err);
+    for (s->first_entry = 0; !status && s->first_entry < s->vocabulary; s->first_entry += s->n_entries)
+        status = score_slice(s, n, err);
+    for (uint64_t i = 0; !status && i < n; i++)
+        status = end_token(s, &s->pairs[i], s->first + i, err);
     return status;
 }
+
+/* ---- all of them ---- */
 
 /* Mean and standard error of the mean. */
 static void mean_and_error(const double *x, uint64_t n, double *mean, double *error)
@@ -137,16 +190,18 @@ static enum moeq_status score_all(struct scoring *s, struct moeq_evaluation *out
 {
     const bool both = s->reference != NULL;
     s->n_scored = s->windows->n_windows * s->windows->n_scored;
-    s->chunk = chunk_tokens(s->vocabulary);
+    s->chunk = chunk_tokens(s->windows);
+    const size_t n_logits = (size_t)(s->chunk * chunk_entries(s->vocabulary));
     s->scores.nll = moeq_calloc(s->n_scored, sizeof(double), err);
     s->scores.reference_nll = moeq_calloc(both ? s->n_scored : 0, sizeof(double), err);
     s->scores.kld = moeq_calloc(both ? s->n_scored : 0, sizeof(double), err);
     s->scores.agree = moeq_calloc(both ? s->n_scored : 0, 1, err);
-    s->logits = moeq_calloc(s->chunk * s->vocabulary, sizeof(float), err);
-    s->reference_logits = moeq_calloc(both ? s->chunk * s->vocabulary : 0, sizeof(float), err);
+    s->logits = moeq_calloc(n_logits, sizeof(float), err);
+    s->reference_logits = moeq_calloc(both ? n_logits : 0, sizeof(float), err);
     s->positions = moeq_calloc(s->chunk, sizeof *s->positions, err);
+    s->pairs = moeq_calloc(s->chunk, sizeof *s->pairs, err);
     enum moeq_status status = s->scores.nll && s->scores.reference_nll && s->scores.kld && s->scores.agree &&
-                                      s->logits && s->reference_logits && s->positions
+                                      s->logits && s->reference_logits && s->positions && s->pairs
                                   ? MOEQ_OK
                                   : MOEQ_OVER_MEMORY;
     for (s->first = 0; !status && s->first < s->n_scored; s->first += s->chunk)
@@ -160,28 +215,30 @@ static enum moeq_status score_all(struct scoring *s, struct moeq_evaluation *out
     free(s->logits);
     free(s->reference_logits);
     free(s->positions);
+    free(s->pairs);
     return status;
 }
 
 enum moeq_status moeq_evaluate(const struct moeq_source *source, const struct moeq_source *reference,
                                const struct moeq_windows *windows, enum moeq_arithmetic arithmetic,
-                               struct moeq_pool *pool, struct moeq_progress *progress,
-                               struct moeq_evaluation *out, struct moeq_error *err)
+                               const struct moeq_evaluation_plan *plan, struct moeq_pool *pool,
+                               struct moeq_progress *progress, struct moeq_evaluation *out,
+                               struct moeq_error *err)
 {
-    struct moeq_sweep sweep = {0}, reference_sweep = {0};
+    struct moeq_sweep sweep = {.run.states.fd = -1}, reference_sweep = {.run.states.fd = -1};
     const struct moeq_visitor visitor = {.progress = progress};
     struct scoring s = {.windows = windows, .sweep = &sweep, .vocabulary = source->config.vocabulary};
     if (reference && reference->config.vocabulary != source->config.vocabulary)
         return moeq_fail(err, MOEQ_USAGE, "the reference has a vocabulary of %u, the model of %u",
                          reference->config.vocabulary, source->config.vocabulary);
-    enum moeq_status status =
-        moeq_sweep_init(&sweep, source, pool, windows->n_windows, windows->context, arithmetic, err);
+    enum moeq_status status = moeq_sweep_init(&sweep, source, pool, windows->n_windows, windows->context,
+                                              arithmetic, &plan->sweep, err);
     if (!status)
         status = moeq_sweep_run(&sweep, windows->tokens, &visitor, err);
     if (!status && reference) {
         s.reference = &reference_sweep;
         status = moeq_sweep_init(&reference_sweep, reference, pool, windows->n_windows, windows->context,
-                                 arithmetic, err);
+                                 arithmetic, &plan->reference, err);
         if (!status)
             status = moeq_sweep_run(&reference_sweep, windows->tokens, &visitor, err);
     }
@@ -192,44 +249,61 @@ enum moeq_status moeq_evaluate(const struct moeq_source *source, const struct mo
     return status;
 }
 
-static uint64_t sweep_bytes(const struct moeq_sweep_memory *m)
-{
-    return m->hidden + m->routing + m->weights + m->work;
-}
+/* ---- memory ---- */
 
-/* The workers' tiles stay, and the hidden states of a chunk are gathered: no more than the sweep's work. */
-static uint64_t scoring_bytes(const struct moeq_config *config, const struct moeq_sweep_memory *sweep,
+/* Of one model. The workers' tiles stay, and the hidden states of a chunk are gathered: no more than the
+ * sweep's work and a chunk of rows. */
+static uint64_t scoring_bytes(const struct moeq_config *config, const struct moeq_sweep_plan *sweep,
                               const struct moeq_windows *windows)
 {
-    const uint64_t vocabulary = config->vocabulary, n_scored = windows->n_windows * windows->n_scored;
-    const uint64_t logits = chunk_tokens(vocabulary) * vocabulary * sizeof(float);
-    return logits + sweep->head + sweep->work + n_scored * sizeof(double);
-}
-
-struct moeq_evaluation_memory moeq_evaluate_memory_of(const struct moeq_config *config,
-                                                      struct moeq_sweep_memory sweep,
-                                                      const struct moeq_windows *windows)
-{
-    struct moeq_evaluation_memory m = {.sweep = sweep, .scoring = scoring_bytes(config, &sweep, windows)};
-    const uint64_t kept = m.sweep.hidden / 2; /* what stays of a sweep that is over */
-    m.total = moeq_larger(sweep_bytes(&m.sweep), kept + m.scoring);
-    return m;
-}
-
-struct moeq_evaluation_memory moeq_evaluate_memory(const struct moeq_source *source,
-                                                   const struct moeq_source *reference,
-                                                   const struct moeq_windows *windows, unsigned n_jobs)
-{
     const uint64_t n_scored = windows->n_windows * windows->n_scored;
-    struct moeq_evaluation_memory m = moeq_evaluate_memory_of(
-        &source->config, moeq_sweep_memory(source, windows->n_windows, windows->context, n_jobs), windows);
-    if (!reference)
-        return m;
-    const struct moeq_sweep_memory other =
-        moeq_sweep_memory(reference, windows->n_windows, windows->context, n_jobs);
-    const uint64_t kept = m.sweep.hidden / 2;
-    const uint64_t sweeps = moeq_larger(sweep_bytes(&m.sweep), kept + sweep_bytes(&other));
-    m.scoring += scoring_bytes(&reference->config, &other, windows) + n_scored * (sizeof(double) + 1);
-    m.total = moeq_larger(sweeps, kept + other.hidden / 2 + m.scoring);
-    return m;
+    const uint64_t token = chunk_entries(config->vocabulary) * sizeof(float) + sizeof(struct pair) +
+                           (uint64_t)config->hidden * 2 * sizeof(float);
+    return sweep->head + sweep->work + chunk_tokens(windows) * token + n_scored * sizeof(double);
+}
+
+struct moeq_evaluation_plan moeq_evaluate_plan_of(const struct moeq_config *config,
+                                                  const struct moeq_sweep_plan *sweep,
+                                                  const struct moeq_windows *windows)
+{
+    struct moeq_evaluation_plan plan = {.sweep = *sweep, .scoring = scoring_bytes(config, sweep, windows)};
+    plan.total = moeq_larger(sweep->total, sweep->kept + plan.scoring);
+    return plan;
+}
+
+/* Both sweeps in `budget`, each with its hidden states in a file where they need more. */
+static struct moeq_evaluation_plan plan_both(const struct moeq_source *const models[2],
+                                             const struct moeq_windows *windows, unsigned n_jobs,
+                                             uint64_t budget)
+{
+    struct moeq_sweep_plan sweeps[2] = {{0}};
+    uint64_t scoring = 0;
+    for (int i = 0; i < 2 && models[i]; i++) {
+        const struct moeq_sweep_weights weights = moeq_sweep_weights(models[i], windows->context);
+        sweeps[i] = moeq_sweep_plan(&models[i]->config, &weights, windows->n_windows, windows->context,
+                                    n_jobs, budget);
+        scoring += scoring_bytes(&models[i]->config, &sweeps[i], windows);
+    }
+    if (models[1])
+        scoring += windows->n_windows * windows->n_scored * (sizeof(double) + 1);
+    const uint64_t kept = sweeps[0].kept, both = kept + sweeps[1].kept;
+    struct moeq_evaluation_plan plan = {.sweep = sweeps[0], .reference = sweeps[1], .scoring = scoring};
+    plan.total = moeq_larger(sweeps[0].total, kept + sweeps[1].total);
+    plan.total = moeq_larger(plan.total, both + scoring);
+    return plan;
+}
+
+struct moeq_evaluation_plan moeq_evaluate_plan(const struct moeq_source *source,
+                                               const struct moeq_source *reference,
+                                               const struct moeq_windows *windows, unsigned n_jobs,
+                                               uint64_t budget)
+{
+    const struct moeq_source *const models[2] = {source, reference};
+    const struct moeq_evaluation_plan all = plan_both(models, windows, n_jobs, UINT64_MAX);
+    if (all.total <= budget)
+        return all;
+    /* In memory neither may be: what one keeps is not there for the other, nor for the heads. */
+    const uint64_t least =
+        reference && all.reference.total < all.sweep.total ? all.reference.total : all.sweep.total;
+    return plan_both(models, windows, n_jobs, budget < least ? budget : least - 1);
 }

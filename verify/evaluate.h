@@ -24,27 +24,32 @@ struct moeq_evaluation {
     double top1; /* share, 0 … 1 */
 };
 
+/* How an evaluation shares out memory, beyond what the process has already; computed from headers. Results do
+ * not depend on it. */
+struct moeq_evaluation_plan {
+    struct moeq_sweep_plan sweep, reference; /* reference: zeros where there is none */
+    uint64_t scoring;                        /* logits of a chunk, heads, scores of the tokens */
+    uint64_t total;                          /* at most at any time */
+};
+
+/* Plans in `budget` bytes; UINT64_MAX: hidden states are in memory. Where the budget is too small for
+ * anything, total is above it. */
+struct moeq_evaluation_plan moeq_evaluate_plan(const struct moeq_source *source,
+                                               const struct moeq_source *reference,
+                                               const struct moeq_windows *windows, unsigned n_jobs,
+                                               uint64_t budget);
+
+/* The same without a reference and a budget, from what the sweep needs. */
+struct moeq_evaluation_plan moeq_evaluate_plan_of(const struct moeq_config *config,
+                                                  const struct moeq_sweep_plan *sweep,
+                                                  const struct moeq_windows *windows);
+
 /* Runs `source`, and `reference` if not NULL, over the windows, both in the same arithmetic. Vocabularies
  * must agree (MOEQ_USAGE). progress counts the layers of both and may be NULL. */
 enum moeq_status moeq_evaluate(const struct moeq_source *source, const struct moeq_source *reference,
                                const struct moeq_windows *windows, enum moeq_arithmetic arithmetic,
-                               struct moeq_pool *pool, struct moeq_progress *progress,
-                               struct moeq_evaluation *out, struct moeq_error *err);
-
-/* Bytes that moeq_evaluate needs at most, beyond what the process has already; computed from headers. */
-struct moeq_evaluation_memory {
-    struct moeq_sweep_memory sweep; /* of the model, not of a reference */
-    uint64_t scoring;               /* logits of a chunk, heads, scores of the tokens */
-    uint64_t total;
-};
-
-struct moeq_evaluation_memory moeq_evaluate_memory(const struct moeq_source *source,
-                                                   const struct moeq_source *reference,
-                                                   const struct moeq_windows *windows, unsigned n_jobs);
-
-/* The same without a reference, from what the sweep needs. */
-struct moeq_evaluation_memory moeq_evaluate_memory_of(const struct moeq_config *config,
-                                                      struct moeq_sweep_memory sweep,
-                                                      const struct moeq_windows *windows);
+                               const struct moeq_evaluation_plan *plan, struct moeq_pool *pool,
+                               struct moeq_progress *progress, struct moeq_evaluation *out,
+                               struct moeq_error *err);
 
 #endif

@@ -63,7 +63,7 @@ static enum moeq_status eval_bytes(const struct moeq_plan *plan, unsigned n_jobs
         status = moeq_packed_size(w->format, w->rows, w->cols, &w->n_bytes, &w->n_padded, err);
     }
     if (!status)
-        *n_bytes = moeq_evaluate_memory(&planned, NULL, &windows, n_jobs).total;
+        *n_bytes = moeq_evaluate_plan(&planned, NULL, &windows, n_jobs, UINT64_MAX).total;
     free(planned.weights);
     free(planned.by_part);
     return status;
@@ -125,8 +125,8 @@ struct tally {
     const struct moeq_config *config;
     const struct moeq_format *level; /* NULL: as in the release */
     uint64_t n_bytes;                /* of the package */
-    uint64_t weights, head;          /* of evaluating: at once, and of the head */
-    uint64_t batch, worker;          /* of converting */
+    struct moeq_sweep_weights weights;
+    uint64_t batch, worker; /* of converting */
 };
 
 /* What DeepSeek-V4's tensors hold, scales included. */
@@ -175,15 +175,15 @@ static void count_kinds(struct tally *t, const struct moeq_kind *kinds, size_t n
         if (changes)
             t->worker =
                 moeq_larger(t->worker, moeq_layer_rows_at_once(to.level) * kinds[i].cols * sizeof(float));
-        if (outside)
-            t->weights = moeq_larger(t->weights, n_bytes);
+        if (kinds[i].part == MOEQ_PART_EMBED)
+            t->weights.embed = n_bytes;
         if (kinds[i].part == MOEQ_PART_HEAD)
-            t->head = n_bytes;
+            t->weights.head = n_bytes;
         if (role <= MOEQ_ROLE_ATTENTION)
             groups[group_of(role)] += n_bytes;
     }
     for (size_t g = 0; main_layer && g < sizeof groups / sizeof *groups; g++)
-        t->weights = moeq_larger(t->weights, 2 * groups[g]); /* computed with, and being loaded */
+        t->weights.largest = moeq_larger(t->weights.largest, groups[g]);
 }
 
 static void estimate(struct moeq_outlook *o, const struct moeq_config *c, const char *level)
@@ -196,13 +196,13 @@ static void estimate(struct moeq_outlook *o, const struct moeq_config *c, const 
     count_kinds(&t, kinds, moeq_anatomy_outside(c, kinds), false);
     for (uint32_t layer = 0; layer < c->n_layers + c->n_mtp_layers; layer++)
         count_kinds(&t, kinds, moeq_anatomy_layer(c, layer, kinds), layer < c->n_layers);
-    const struct moeq_sweep_memory sweep =
-        moeq_sweep_memory_of(c, t.weights, t.head, windows.n_windows, windows.context, o->n_jobs);
+    const struct moeq_sweep_plan sweep =
+        moeq_sweep_plan(c, &t.weights, windows.n_windows, windows.context, o->n_jobs, UINT64_MAX);
     struct moeq_outlook_row *row = &o->rows[o->n++];
     *row = (struct moeq_outlook_row){
         .level = level, .package_bytes = t.n_bytes, .convert_bytes = t.batch + o->n_jobs * t.worker};
     if (moeq_config_is_computed(c))
-        row->eval_bytes = moeq_evaluate_memory_of(c, sweep, &windows).total;
+        row->eval_bytes = moeq_evaluate_plan_of(c, &sweep, &windows).total;
 }
 
 void moeq_outlook_of_config(struct moeq_outlook *outlook, const struct moeq_config *config, unsigned n_jobs)

@@ -52,9 +52,12 @@ static double largest(const float *a, uint64_t n)
     return most;
 }
 
-static enum moeq_status compare_layer(void *context, int layer, const float *hidden, const int32_t *experts,
-                                      const float *weights, struct moeq_error *err)
+static enum moeq_status compare_layer(void *context, const struct moeq_layer_result *result,
+                                      struct moeq_error *err)
 {
+    const int layer = result->layer;
+    const float *hidden = result->hidden, *weights = result->weights;
+    const int32_t *experts = result->experts;
     const struct moeq_run *run = context;
     char name[64];
     (void)err;
@@ -90,7 +93,8 @@ static void compare_logits(struct moeq_sweep *sweep)
     CU_ASSERT_TRUE_FATAL(positions && logits && expected);
     for (uint64_t i = 0; i < n; i++)
         positions[i] = i;
-    CU_ASSERT_EQUAL(moeq_sweep_logits(sweep, positions, n, logits, &error), MOEQ_OK);
+    CU_ASSERT_EQUAL(moeq_sweep_choose(sweep, positions, n, &error), MOEQ_OK);
+    CU_ASSERT_EQUAL(moeq_sweep_logits(sweep, 0, vocabulary, logits, &error), MOEQ_OK);
     worst_logit = worst_difference(logits, expected, n * vocabulary);
     free(positions);
     free(logits);
@@ -107,7 +111,7 @@ static void test_forward_pass(void)
     int32_t *tokens = load("tokens");
     CU_ASSERT_TRUE_FATAL(pool && tokens && t->n_dims == 2);
     CU_ASSERT_EQUAL_FATAL(
-        moeq_sweep_init(&sweep, &source, pool, t->shape[0], t->shape[1], MOEQ_EXACT, &error), MOEQ_OK);
+        moeq_sweep_init(&sweep, &source, pool, t->shape[0], t->shape[1], MOEQ_EXACT, NULL, &error), MOEQ_OK);
     struct moeq_visitor visitor = {.context = &sweep.run, .layer = compare_layer};
     CU_ASSERT_EQUAL_FATAL(moeq_sweep_run(&sweep, tokens, &visitor, &error), MOEQ_OK);
     compare_logits(&sweep);
@@ -164,10 +168,11 @@ static float *fast_logits(const struct moeq_source *source, struct moeq_pool *po
     CU_ASSERT_TRUE_FATAL(positions && logits);
     for (uint64_t i = 0; i < n; i++)
         positions[i] = i;
-    CU_ASSERT_EQUAL_FATAL(moeq_sweep_init(&sweep, source, pool, t->shape[0], t->shape[1], MOEQ_FAST, &error),
-                          MOEQ_OK);
+    CU_ASSERT_EQUAL_FATAL(
+        moeq_sweep_init(&sweep, source, pool, t->shape[0], t->shape[1], MOEQ_FAST, NULL, &error), MOEQ_OK);
     CU_ASSERT_EQUAL_FATAL(moeq_sweep_run(&sweep, tokens, NULL, &error), MOEQ_OK);
-    CU_ASSERT_EQUAL(moeq_sweep_logits(&sweep, positions, n, logits, &error), MOEQ_OK);
+    CU_ASSERT_EQUAL(moeq_sweep_choose(&sweep, positions, n, &error), MOEQ_OK);
+    CU_ASSERT_EQUAL(moeq_sweep_logits(&sweep, 0, vocabulary, logits, &error), MOEQ_OK);
     moeq_sweep_free(&sweep);
     free(positions);
     return logits;

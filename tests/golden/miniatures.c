@@ -61,16 +61,16 @@ struct outcome {
     float *logits;    /* [n_tokens, vocabulary] */
 };
 
-static enum moeq_status keep_layer(void *context, int layer, const float *hidden, const int32_t *experts,
-                                   const float *weights, struct moeq_error *err)
+static enum moeq_status keep_layer(void *context, const struct moeq_layer_result *r, struct moeq_error *err)
 {
     struct outcome *o = context;
-    const size_t n_hidden = o->n_tokens * o->spec->hidden, n = o->n_tokens * o->spec->top_k;
+    const size_t hidden = o->spec->hidden, top_k = o->spec->top_k, n = r->n * top_k;
+    const size_t token = (size_t)r->layer * o->n_tokens + r->first;
     (void)err;
-    memcpy(o->hidden + (size_t)layer * n_hidden, hidden, n_hidden * sizeof *hidden);
+    memcpy(o->hidden + token * hidden, r->hidden, r->n * hidden * sizeof *r->hidden);
     for (size_t i = 0; i < n; i++) {
-        o->experts[(size_t)layer * n + i] = experts ? experts[i] : -1;
-        o->weights[(size_t)layer * n + i] = experts ? weights[i] : 0;
+        o->experts[token * top_k + i] = r->experts ? r->experts[i] : -1;
+        o->weights[token * top_k + i] = r->experts ? r->weights[i] : 0;
     }
     return MOEQ_OK;
 }
@@ -85,15 +85,17 @@ static enum moeq_status sweep(struct outcome *o, const char *path, const int32_t
     if (status)
         return status;
     struct moeq_pool *pool = moeq_pool_create(n_jobs, &error);
-    status =
-        pool ? moeq_sweep_init(&moeq, &source, pool, n_windows, context, MOEQ_EXACT, &error) : error.status;
+    status = pool ? moeq_sweep_init(&moeq, &source, pool, n_windows, context, MOEQ_EXACT, NULL, &error)
+                  : error.status;
     if (!status) {
         uint64_t *positions = miniature_calloc(o->n_tokens, sizeof *positions);
         for (size_t i = 0; i < o->n_tokens; i++)
             positions[i] = i;
         status = moeq_sweep_run(&moeq, tokens, &visitor, &error);
         if (!status)
-            status = moeq_sweep_logits(&moeq, positions, o->n_tokens, o->logits, &error);
+            status = moeq_sweep_choose(&moeq, positions, o->n_tokens, &error);
+        if (!status)
+            status = moeq_sweep_logits(&moeq, 0, source.config.vocabulary, o->logits, &error);
         free(positions);
         moeq_sweep_free(&moeq);
     }

@@ -24,14 +24,16 @@ static uint64_t mlp(const struct moeq_source *s, enum moeq_part gate, int layer,
     return n;
 }
 
-static enum moeq_status count_layer(void *context, int layer, const float *hidden, const int32_t *experts,
-                                    const float *weights, struct moeq_error *err)
+static enum moeq_status count_layer(void *context, const struct moeq_layer_result *result,
+                                    struct moeq_error *err)
 {
     static const enum moeq_part attention[] = {MOEQ_PART_Q,    MOEQ_PART_Q_A,  MOEQ_PART_Q_B,
                                                MOEQ_PART_KV_A, MOEQ_PART_KV_B, MOEQ_PART_O};
     struct counted *c = context;
     const struct moeq_config *config = &c->source->config;
-    (void)hidden, (void)weights, (void)err;
+    const int layer = result->layer;
+    const int32_t *experts = result->experts;
+    (void)err;
     for (size_t i = 0; i < sizeof attention / sizeof *attention; i++)
         c->n_bytes += bytes_of(c->source, attention[i], layer, -1);
     if (!experts) {
@@ -62,7 +64,7 @@ static void test_reads_once(void)
         struct moeq_sweep sweep;
         struct counted counted = {.source = &source};
         const struct moeq_visitor visitor = {.context = &counted, .layer = count_layer};
-        CU_ASSERT_EQUAL_FATAL(moeq_sweep_init(&sweep, &source, pool, 1, 1, MOEQ_FAST, NULL), MOEQ_OK);
+        CU_ASSERT_EQUAL_FATAL(moeq_sweep_init(&sweep, &source, pool, 1, 1, MOEQ_FAST, NULL, NULL), MOEQ_OK);
         CU_ASSERT_EQUAL(moeq_sweep_run(&sweep, &token, &visitor, NULL), MOEQ_OK);
         moeq_loader_rest(sweep.run.loader); /* so that nothing is still being read */
         CU_ASSERT_EQUAL(moeq_loader_bytes(sweep.run.loader), counted.n_bytes);

@@ -1,0 +1,142 @@
+#include "experts.h"
+
+#include "mlp.h"
+
+#include <stdlib.h>
+
+/* Which experts have tokens, and those of a group sorted by expert, ascending in both: begins[e] …
+ * begins[e+1] index rows (of the group) and weights. */
+struct assignment {
+    bool *is_used; /* [n_experts], by any token of the sweep */
+    uint64_t *begins;
+    uint32_t *rows;
+    float *weights;
+};
+
+struct experts {
+    struct moeq_run *run;
+    int layer;
+    struct assignment assignment;
+    uint32_t first, end;   /* the experts that are held */
+    struct moeq_mlp *mlps; /* [n_experts]: those that are loaded */
+};
+
+static void assignment_free(struct assignment *a)
+{
+    free(a->is_used);
+    free(a->begins);
+    free(a->rows);
+    free(a->weights);
+}
+
+static void mark_used(const struct moeq_run *run, bool *is_used)
+{
+    for (uint64_t i = 0; i < run->n_tokens * run->config->top_k; i++)
+        is_used[run->experts[i]] = true;
+}
+
+static enum moeq_status assignment_init(struct assignment *a, const struct moeq_run *run,
+                                        struct moeq_error *err)
+{
+    const struct moeq_config *c = run->config;
+    const uint64_t n = run->states.n_group * c->top_k;
+    *a = (struct assignment){0};
+    a->is_used = moeq_calloc(c->n_experts, sizeof *a->is_used, err);
+    a->begins = moeq_calloc((uint64_t)c->n_experts + 2, sizeof *a->begins, err);
+    a->rows = moeq_calloc(n, sizeof *a->rows, err);
+    a->weights = moeq_calloc(n, sizeof *a->weights, err);
+    if (!a->is_used || !a->begins || !a->rows || !a->weights)
+        return MOEQ_OVER_MEMORY;
+    mark_used(run, a->is_used);
+    return MOEQ_OK;
+}
+
+/* Sorts the picks of the group that is in memory. */
+static void assign(const struct moeq_run *run, struct assignment *a)
+{
+    const struct moeq_config *c = run->config;
+    const uint64_t first = run->states.first * c->top_k, n = run->states.n * c->top_k;
+    memset(a->begins, 0, ((uint64_t)c->n_experts + 2) * sizeof *a->begins);
+    for (uint64_t i = 0; i < n; i++)
+        a->begins[run->experts[first + i] + 2]++;
+    for (uint32_t e = 2; e < c->n_experts + 2; e++)
+        a->begins[e] += a->begins[e - 1];
+    for (uint64_t i = 0; i < n; i++) { /* begins[e + 1] walks from the start of e to its end */
+        const uint64_t at = a->begins[run->experts[first + i] + 1]++;
+        a->rows[at] = (uint32_t)(i / c->top_k);
+        a->weights[at] = run->weights[first + i];
+    }
+}
+
+enum moeq_status moeq_experts_ask(struct moeq_run *run, int layer, struct moeq_error *err)
+{
+    bool *is_used = moeq_calloc(run->config->n_experts, sizeof *is_used, err);
+    enum moeq_status status = is_used ? MOEQ_OK : MOEQ_OVER_MEMORY;
+    if (is_used)
+        mark_used(run, is_used);
+    for (uint32_t e = 0; !status && e < run->config->n_experts; e++)
+        if (is_used[e])
+            status = moeq_mlp_ask(run, MOEQ_PART_EXPERT_GATE, layer, (int)e, err);
+    free(is_used);
+    return status;
+}
+
+/* One group of tokens through the experts that are held. With the first group they are loaded, with the last
+ * they are done. */
+static enum moeq_status run_group(void *context, struct moeq_error *err)
+{
+    struct experts *x = context;
+    struct moeq_run *run = x->run;
+    const struct assignment *a = &x->assignment;
+    const bool is_last = run->states.first + run->states.n == run->n_tokens;
+    enum moeq_status status = MOEQ_OK;
+    assign(run, &x->assignment);
+    for (uint32_t e = x->first; !status && e < x->end; e++) {
+        if (!a->is_used[e])
+            continue;
+        if (run->states.first == 0)
+            status = moeq_mlp_get(run, &x->mlps[e], err);
+        const uint64_t end = a->begins[e + 1];
+        for (uint64_t i = a->begins[e]; !status && i < end; i += run->chunk)
+            status = moeq_mlp_add(run, &x->mlps[e], 0, a->rows + i, a->weights + i,
+                                  end - i < run->chunk ? end - i : run->chunk, err);
+        if (!status && is_last)
+            moeq_loader_release(run->loader);
+    }
+    return status;
+}
+
+/* Experts from x->first on that fit the loader together; all of them, one after the other, for one group. */
+static uint32_t end_of_held(const struct experts *x)
+{
+    const struct moeq_run *run = x->run;
+    uint64_t total = 0, largest = 0;
+    uint32_t e = x->first;
+    if (run->states.n_group == run->n_tokens)
+        return run->config->n_experts;
+    for (; e < run->config->n_experts; e++) {
+        if (!x->assignment.is_used[e])
+            continue;
+        const uint64_t n = moeq_mlp_bytes(run->source, MOEQ_PART_EXPERT_GATE, x->layer, (int)e);
+        largest = moeq_larger(largest, n);
+        if (total && moeq_loader_ring(total + n, largest) > run->ring)
+            break;
+        total += n;
+    }
+    return e;
+}
+
+enum moeq_status moeq_experts_run(struct moeq_run *run, int layer, struct moeq_error *err)
+{
+    struct experts x = {.run = run, .layer = layer};
+    enum moeq_status status = assignment_init(&x.assignment, run, err);
+    if (!status && !(x.mlps = moeq_calloc(run->config->n_experts, sizeof *x.mlps, err)))
+        status = MOEQ_OVER_MEMORY;
+    for (; !status && x.first < run->config->n_experts; x.first = x.end) {
+        x.end = end_of_held(&x);
+        status = moeq_states_each(&run->states, MOEQ_HIDDEN | MOEQ_NORMED, MOEQ_HIDDEN, run_group, &x, err);
+    }
+    assignment_free(&x.assignment);
+    free(x.mlps);
+    return status;
+}

@@ -1,0 +1,47 @@
+#include "mlp.h"
+
+static void list_parts(const struct moeq_source *source, enum moeq_part gate, int layer, int expert,
+                       const struct moeq_weight *weights[3])
+{
+    for (int i = 0; i < 3; i++) /* gate, up and down follow each other in the table of parts */
+        weights[i] = moeq_source_part(source, (enum moeq_part)((int)gate + i), layer, expert);
+}
+
+enum moeq_status moeq_mlp_ask(struct moeq_run *run, enum moeq_part gate, int layer, int expert,
+                              struct moeq_error *err)
+{
+    const struct moeq_weight *weights[3];
+    list_parts(run->source, gate, layer, expert, weights);
+    return moeq_loader_ask(run->loader, weights, 3, err);
+}
+
+enum moeq_status moeq_mlp_get(struct moeq_run *run, struct moeq_mlp *mlp, struct moeq_error *err)
+{
+    struct moeq_matrix m[3];
+    enum moeq_status status = moeq_loader_get(run->loader, m, 3, err);
+    if (!status)
+        *mlp = (struct moeq_mlp){m[0], m[1], m[2]};
+    return status;
+}
+
+uint64_t moeq_mlp_bytes(const struct moeq_source *source, enum moeq_part gate, int layer, int expert)
+{
+    const struct moeq_weight *weights[3];
+    list_parts(source, gate, layer, expert, weights);
+    return weights[0] && weights[1] && weights[2] ? moeq_source_load_bytes(source, weights, 3) : 0;
+}
+
+enum moeq_status moeq_mlp_add(struct moeq_run *run, const struct moeq_mlp *mlp, uint64_t first,
+                              const uint32_t *rows, const float *weights, uint64_t n, struct moeq_error *err)
+{
+    const uint64_t width = run->config->hidden;
+    const struct moeq_sums to = {
+        .y = run->states.hidden + first * width, .ldy = width, .rows = rows, .weights = weights};
+    enum moeq_status status =
+        moeq_activations_set(&run->inputs, run->pool, run->arithmetic, run->states.normed + first * width,
+                             width, rows, n, width, err);
+    if (!status)
+        status =
+            moeq_matmul_gated(run->pool, &run->scratch, &mlp->gate, &mlp->up, &run->inputs, &run->gated, err);
+    return status ? status : moeq_matmul_add(run->pool, &run->scratch, &mlp->down, &run->gated, &to, err);
+}
