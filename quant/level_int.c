@@ -40,7 +40,24 @@ static void decode_int(const struct moeq_matrix *matrix, uint64_t row, uint64_t 
     }
 }
 
-/* ---- encoding: the search for scales is in search.inc ---- */
+/* ---- encoding: scales and codes are found in search.inc ---- */
+
+static void encode_row(const struct moeq_format *format, const struct moeq_planes *p, uint64_t row,
+                       uint64_t cols, const float *w, uint8_t *packed)
+{
+    uint8_t *codes = packed + row * p->row_bytes, *pairs = packed + p->zero_offset + row * p->zero_row_bytes;
+    uint16_t *scales = (uint16_t *)(void *)(packed + p->scale_offset) + row * p->n_groups;
+    for (uint64_t g = 0; g < p->n_groups; g += MOEQ_GROUPS_AT_ONCE) {
+        const uint64_t col = g * format->group, left = cols - col,
+                       most = (uint64_t)MOEQ_GROUPS_AT_ONCE * format->group;
+        const uint32_t n = (uint32_t)(left < most ? left : most);
+        uint8_t zeros[MOEQ_GROUPS_AT_ONCE];
+        moeq_kernels()->encode_group(format, w + col, n, codes + col * format->level->bits / 8, scales + g,
+                                     zeros);
+        for (uint64_t i = 0; format->asymmetric && i < moeq_div_up(n, format->group); i++)
+            pairs[(g + i) / 2] = (uint8_t)(pairs[(g + i) / 2] | zeros[i] << 4 * (i % 2));
+    }
+}
 
 static enum moeq_status encode_int(const struct moeq_format *format, uint64_t rows, uint64_t cols,
                                    uint64_t row, uint64_t n_rows, const float *w, uint8_t *packed,
@@ -51,20 +68,8 @@ static enum moeq_status encode_int(const struct moeq_format *format, uint64_t ro
     if (status)
         return status;
     moeq_place_planes(format, rows, cols, &p);
-    for (uint64_t r = row; r < row + n_rows; r++) {
-        uint16_t *scales = (uint16_t *)(void *)(packed + p.scale_offset) + r * p.n_groups;
-        uint8_t *zeros = packed + p.zero_offset + r * p.zero_row_bytes;
-        for (uint64_t g = 0; g < p.n_groups; g++) {
-            uint64_t col = g * format->group, left = cols - col;
-            uint32_t n = left < format->group ? (uint32_t)left : format->group;
-            int zero;
-            moeq_kernels()->encode_group(format, w + (r - row) * cols + col, n,
-                                         packed + r * p.row_bytes + col * format->level->bits / 8, &scales[g],
-                                         &zero);
-            if (format->asymmetric)
-                zeros[g / 2] = (uint8_t)(zeros[g / 2] | zero << 4 * (g % 2));
-        }
-    }
+    for (uint64_t r = 0; r < n_rows; r++)
+        encode_row(format, &p, row + r, cols, w + r * cols, packed);
     return MOEQ_OK;
 }
 
