@@ -28,9 +28,8 @@ static const struct moeq_option options_table[] = {
     {"asym", 0, MOEQ_OPTION_FLAG, NULL, "asymmetric int4: a zero point for each group", OPTION(asymmetric), 0,
      0, NULL},
     {"scales", 0, MOEQ_OPTION_CHOICE, "HOW",
-     "scales of int8 and int4: search, of the smallest squared error among some (the default), or absmax, "
-     "from "
-     "the largest magnitude alone: faster, less exact",
+     "how scales of int8 and int4 are found: search tries some and takes the one of the smallest squared "
+     "error; absmax takes that of the largest magnitude, which is faster and less exact; default search",
      OPTION(scales), 0, 0, "search|absmax"},
     {"rule", 'r', MOEQ_OPTION_LIST, "KEY=LEVEL,…",
      "level of a role (experts, shared, dense, attn, embed, head, mtp) or of names (layers.0.*); first match "
@@ -264,7 +263,8 @@ const struct moeq_verb moeq_verb_convert = {
         "keeps its "
         "bits: FP8 blocks with their scales, BF16, F32. With them, matrices are rounded to the nearest code "
         "under a "
-        "searched scale (--scales). Norms, router weights and the router's correction bias always keep their "
+        "scale found by search, or by the largest magnitude alone (--scales). Norms, router weights and the "
+        "router's correction bias always keep their "
         "precision; "
         "embedding and head change only by a rule of their own.\n\n"
         "PKG appears complete and checked, or not as a package at all. A conversion that was stopped is "
