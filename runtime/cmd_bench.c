@@ -236,7 +236,9 @@ const struct moeq_verb moeq_verb_bench = {
         "BF16; beside each its share of the peak of that instruction, measured from registers in the same "
         "run. \"jobs\" is what all threads reach against one. \"BLAS\" decodes to float32 and calls "
         "cblas_sgemm, if libopenblas.so.0 is installed; \"ratio\" is fast against it. \"GB/s\" counts "
-        "packed weights.",
+        "packed weights. \"encode\" makes packed weights of BF16 ones, integers with scales found by search "
+        "or "
+        "by the largest magnitude alone (absmax).",
     .options = options_table,
     .n_positional_min = 0,
     .n_positional_max = 0,
