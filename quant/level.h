@@ -88,8 +88,9 @@ struct moeq_level {
     /* Decodes elements [col, col + n) of a row; col is a multiple of 128. NULL: cannot be decoded. */
     void (*decode)(const struct moeq_matrix *matrix, uint64_t row, uint64_t col, uint64_t n, float *out);
     /* Encodes rows [row, row + n_rows) from w [n_rows, cols]; row is a multiple of block_rows,
-     * n_rows at most that. packed is the whole matrix, zeroed before the first call; different pieces may be
-     * encoded by different threads. A value that is not finite is MOEQ_DAMAGED. NULL: cannot be encoded. */
+     * n_rows at most that, or any number where it is 1. packed is the whole matrix, zeroed before the first
+     * call; different pieces may be encoded by different threads. A value that is not finite is MOEQ_DAMAGED.
+     * NULL: cannot be encoded. */
     enum moeq_status (*encode)(const struct moeq_format *format, uint64_t rows, uint64_t cols, uint64_t row,
                                uint64_t n_rows, const float *w, uint8_t *packed, struct moeq_error *err);
 };

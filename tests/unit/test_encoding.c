@@ -236,6 +236,31 @@ static void test_absmax(void)
     check_scales(MOEQ_SCALES_ABSMAX);
 }
 
+/* Rows that are encoded together, as many as there are, become what each becomes alone. */
+static void test_rows_together(void)
+{
+    static const char *const formats[] = {"int4-g32", "int4-g32-asym", "int4-g64-asym", "int8-g32"};
+    static const uint64_t widths[] = {1, 32, 33, 64, 96, 128, 320, 1088};
+    enum { ROWS = 37 };
+    for (size_t f = 0; f < sizeof formats / sizeof *formats; f++)
+        for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+            const struct moeq_format format = format_of(formats[f]);
+            const uint64_t cols = widths[i];
+            uint64_t n_bytes, n_padded;
+            float *w = random_weights(ROWS * cols, cols);
+            CU_ASSERT_EQUAL(moeq_packed_size(format, ROWS, cols, &n_bytes, &n_padded, NULL), MOEQ_OK);
+            uint8_t *together = calloc(n_bytes, 1), *alone = calloc(n_bytes, 1);
+            for (uint64_t r = 0; r < ROWS; r++)
+                format.level->encode(&format, ROWS, cols, r, 1, w + r * cols, alone, NULL);
+            format.level->encode(&format, ROWS, cols, 3, ROWS - 3, w + 3 * cols, together, NULL);
+            format.level->encode(&format, ROWS, cols, 0, 3, w, together, NULL);
+            CU_ASSERT_EQUAL(memcmp(together, alone, n_bytes), 0);
+            free(w);
+            free(together);
+            free(alone);
+        }
+}
+
 /* ---- what absmax promises ---- */
 
 static void test_absmax_by_hand(void)
@@ -272,6 +297,7 @@ int main(void)
     const struct unit_test tests[] = {
         {"searched scales in every instruction set", test_search},
         {"scales of the largest magnitude in every instruction set", test_absmax},
+        {"rows together and alone", test_rows_together},
         {"scales of the largest magnitude by hand", test_absmax_by_hand},
         {NULL, NULL},
     };
