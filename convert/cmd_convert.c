@@ -8,7 +8,7 @@
 
 struct convert_options {
     struct moeq_common common;
-    const char *out, *level, *group;
+    const char *out, *level, *group, *scales;
     struct moeq_list rules;
     bool asymmetric, text_only, dry_run, force;
 };
@@ -27,6 +27,10 @@ static const struct moeq_option options_table[] = {
      "weights of a row that share a scale, for int8 and int4; default 128", OPTION(group), 0, 0, "32|64|128"},
     {"asym", 0, MOEQ_OPTION_FLAG, NULL, "asymmetric int4: a zero point for each group", OPTION(asymmetric), 0,
      0, NULL},
+    {"scales", 0, MOEQ_OPTION_CHOICE, "HOW",
+     "how scales of int8 and int4 are found: search tries some and takes the one of the smallest squared "
+     "error; absmax takes that of the largest magnitude, which is faster and less exact; default search",
+     OPTION(scales), 0, 0, "search|absmax"},
     {"rule", 'r', MOEQ_OPTION_LIST, "KEY=LEVEL,…",
      "level of a role (experts, shared, dense, attn, embed, head, mtp) or of names (layers.0.*); first match "
      "wins; "
@@ -77,16 +81,24 @@ static enum moeq_status split_rules(struct conversion *c, struct moeq_error *err
     return MOEQ_OK;
 }
 
-/* --asym and --group complete levels that leave them open; where there is none, they were given in vain. */
+static bool takes_absmax(const struct convert_options *o)
+{
+    return o->scales && strcmp(o->scales, moeq_scales_names[MOEQ_SCALES_ABSMAX]) == 0;
+}
+
+/* --asym, --group and --scales complete levels that leave them open; where there is none, they were given in
+ * vain. */
 static enum moeq_status check_defaults(const struct conversion *c, const struct moeq_plan_request *request,
                                        struct moeq_format defaults, struct moeq_error *err)
 {
     const struct convert_options *o = c->options;
     bool asymmetric = request->has_level && request->level.asymmetric;
     bool group = request->has_level && request->level.group == defaults.group;
+    bool has_scales = request->has_level && request->level.group;
     for (size_t i = 0; i < c->n_rules; i++) {
         asymmetric = asymmetric || c->rules[i].format.asymmetric;
         group = group || c->rules[i].format.group == defaults.group;
+        has_scales = has_scales || c->rules[i].format.group;
     }
     enum moeq_status status = MOEQ_OK;
     if (o->asymmetric && !asymmetric)
@@ -95,6 +107,9 @@ static enum moeq_status check_defaults(const struct conversion *c, const struct 
         status =
             moeq_fail(err, MOEQ_USAGE,
                       "--group %s is for int4 and int8, and neither --level nor a rule takes it", o->group);
+    else if (o->scales && !has_scales)
+        status = moeq_fail(err, MOEQ_USAGE,
+                           "--scales is for int4 and int8, which neither --level nor a rule makes");
     moeq_error_hint(err, "drop it, or give --level int4 or a rule such as experts=int4");
     return status;
 }
@@ -103,7 +118,8 @@ static enum moeq_status make_plan(struct conversion *c, struct moeq_error *err)
 {
     const struct convert_options *o = c->options;
     const struct moeq_format defaults = {.group = o->group ? (uint32_t)atoi(o->group) : 128,
-                                         .asymmetric = o->asymmetric};
+                                         .asymmetric = o->asymmetric,
+                                         .scales = takes_absmax(o) ? MOEQ_SCALES_ABSMAX : MOEQ_SCALES_SEARCH};
     struct moeq_plan_request request = {0};
     enum moeq_status status = split_rules(c, err);
     for (size_t i = 0; !status && i < c->n_rules; i++)
@@ -129,6 +145,8 @@ static enum moeq_status describe_options(struct conversion *c, struct moeq_error
     c->asked = moeq_repack_options(c->options->level, c->options->group, c->options->asymmetric, rules);
     if (c->options->text_only)
         moeq_json_set(&c->asked, MOEQ_TEXT_ONLY_KEY, json_true());
+    if (takes_absmax(c->options))
+        moeq_json_set(&c->asked, "scales", json_string(c->options->scales));
     return c->asked ? MOEQ_OK : moeq_fail_alloc(err, 0);
 }
 
@@ -245,7 +263,9 @@ const struct moeq_verb moeq_verb_convert = {
         "keeps its "
         "bits: FP8 blocks with their scales, BF16, F32. With them, matrices are rounded to the nearest code "
         "under a "
-        "searched scale. Norms, router weights and the router's correction bias always keep their precision; "
+        "scale found by search, or by the largest magnitude alone (--scales). Norms, router weights and the "
+        "router's correction bias always keep their "
+        "precision; "
         "embedding and head change only by a rule of their own.\n\n"
         "PKG appears complete and checked, or not as a package at all. A conversion that was stopped is "
         "finished by "

@@ -49,6 +49,16 @@ static bool is_outside_layers(enum moeq_role role)
     return role == MOEQ_ROLE_EMBED || role == MOEQ_ROLE_HEAD;
 }
 
+/* The bytes of a tensor that becomes integers depend on how its scales are found: the reason says so, and
+ * through it the plan's hash. The default goes without saying. */
+static void name_scales(struct moeq_plan_item *item)
+{
+    const size_t n = strlen(item->reason);
+    if (item->format.scales != MOEQ_SCALES_SEARCH && !moeq_format_equal(item->format, item->weight->format))
+        snprintf(item->reason + n, sizeof item->reason - n, ", %s scales",
+                 moeq_scales_names[item->format.scales]);
+}
+
 static void keep(struct moeq_plan_item *item, const char *reason)
 {
     item->format = item->weight->format;
@@ -92,6 +102,7 @@ static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_co
         moeq_error_in_tensor(err, w->name);
         return MOEQ_USAGE;
     }
+    name_scales(item);
     return MOEQ_OK;
 }
 

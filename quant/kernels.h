@@ -12,6 +12,7 @@
 
 #define MOEQ_MAX_BLOCK_TOKENS 32
 #define MOEQ_MAX_BLOCK_ROWS   12
+#define MOEQ_GROUPS_AT_ONCE   16
 
 struct moeq_kernels {
     const char *name; /* "baseline", "avx2", "avx512", "avx512bf16" */
@@ -46,10 +47,12 @@ struct moeq_kernels {
     /* gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i] */
     void (*silu_product)(float *gate, const float *up, uint64_t n);
 
-    /* Integers for n <= 128 weights that share a scale: codes of the format's bits, packed and or-ed into
-     * zeros; the BF16 scale; the code of the value 0. The same bits in every set. */
+    /* Integers for n weights of a row in at most MOEQ_GROUPS_AT_ONCE groups, of which the last may be
+     * shorter: n codes of the format's bits, packed as the level packs a row; of each group the BF16 scale
+     * and the code of the value 0. The weights are finite; nothing behind the last one is read. The same bits
+     * in every set. */
     void (*encode_group)(const struct moeq_format *format, const float *row, uint32_t n, uint8_t *codes,
-                         uint16_t *scale, int *zero);
+                         uint16_t *scales, uint8_t *zeros);
 
     /* What the set's multiply-add instruction does at most: runs it n times from registers to registers and
      * gives the number of arithmetic operations (two for each multiply-add). NULL where there is no such

@@ -8,7 +8,7 @@ extern const struct moeq_kernels moeq_kernels_baseline, moeq_kernels_avx2, moeq_
     moeq_kernels_avx512bf16;
 
 typedef void moeq_encode_group_function(const struct moeq_format *format, const float *row, uint32_t n,
-                                        uint8_t *codes, uint16_t *scale, int *zero);
+                                        uint8_t *codes, uint16_t *scales, uint8_t *zeros);
 
 extern moeq_encode_group_function moeq_encode_group_baseline, moeq_encode_group_avx2,
     moeq_encode_group_avx512;

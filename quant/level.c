@@ -1,4 +1,5 @@
 #include "level.h"
+#include "scalar.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -9,6 +10,8 @@ const struct moeq_level *const moeq_levels[] = {
     &moeq_level_f32,  &moeq_level_f16,  &moeq_level_bf16, &moeq_level_fp8,
     &moeq_level_int8, &moeq_level_int4, &moeq_level_raw,  NULL,
 };
+
+const char *const moeq_scales_names[] = {[MOEQ_SCALES_SEARCH] = "search", [MOEQ_SCALES_ABSMAX] = "absmax"};
 
 static const uint32_t groups[] = {32, 64, 128};
 
@@ -69,6 +72,7 @@ enum moeq_status moeq_format_parse(const char *text, struct moeq_format defaults
     out->dtype = out->level->dtype;
     out->group = out->level->grouped ? defaults.group : 0;
     out->asymmetric = out->level->may_be_asymmetric && defaults.asymmetric;
+    out->scales = out->level->grouped ? defaults.scales : MOEQ_SCALES_SEARCH;
     bool has_group = false, has_kind = false; /* each part may be given once */
     for (const char *suffix; (suffix = strtok_r(NULL, "-", &rest));) {
         bool *given = suffix[0] == 'g' ? &has_group : &has_kind;
@@ -113,17 +117,31 @@ enum moeq_status moeq_packed_size(struct moeq_format format, uint64_t rows, uint
     return MOEQ_OK;
 }
 
+/* The bits of magnitudes are in their order, infinity and NaN behind all numbers. */
+static bool row_is_finite(const float *w, uint64_t cols)
+{
+    uint32_t most = 0;
+    for (uint64_t c = 0; c < cols; c++) {
+        const uint32_t magnitude = moeq_float_bits(w[c]) & 0x7fffffffu;
+        most = magnitude > most ? magnitude : most;
+    }
+    return most < 0x7f800000u;
+}
+
 enum moeq_status moeq_check_finite(const float *w, uint64_t n_rows, uint64_t cols, uint64_t row,
                                    struct moeq_error *err)
 {
-    for (uint64_t r = 0; r < n_rows; r++)
-        for (uint64_t c = 0; c < cols; c++)
-            if (!isfinite(w[r * cols + c])) {
-                moeq_fail(err, MOEQ_DAMAGED, "the weight at row %llu, column %llu is not a finite number",
-                          (unsigned long long)(row + r), (unsigned long long)c);
-                moeq_error_hint(
-                    err, "the download is damaged; or keep this tensor with a rule NAME=keep, and --force");
-                return MOEQ_DAMAGED;
-            }
+    for (uint64_t r = 0; r < n_rows; r++) {
+        if (row_is_finite(w + r * cols, cols))
+            continue;
+        uint64_t c = 0;
+        while (isfinite(w[r * cols + c]))
+            c++;
+        moeq_fail(err, MOEQ_DAMAGED, "the weight at row %llu, column %llu is not a finite number",
+                  (unsigned long long)(row + r), (unsigned long long)c);
+        moeq_error_hint(err,
+                        "the download is damaged; or keep this tensor with a rule NAME=keep, and --force");
+        return MOEQ_DAMAGED;
+    }
     return MOEQ_OK;
 }

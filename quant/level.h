@@ -27,11 +27,28 @@
 
 struct moeq_level;
 
+/* How the encoders of integers find a group's scale. What they store is the same level either way. */
+enum moeq_scales {
+    /* The one with the smallest squared error of some that are tried. */
+    MOEQ_SCALES_SEARCH,
+    /* The one under which no weight is beyond the codes, as tools without a search take it. Symmetric: the
+     * weight of the largest magnitude (of two, the positive one) / -2^(B-1), so that it gets the code without
+     * an opposite: ggml's Q4_0 (ggml-quants.c, d = max / -8). Largest magnitude / 7 or / 7.5, as others take
+     * it, is 0.7 to 1.1 dB worse on Gaussian weights at 4 bits. Asymmetric: (largest - smallest) / 15 of the
+     * weights and 0; the zero point is -smallest / scale to the nearest. Scales are rounded to BF16 before
+     * codes are chosen; a weight that is then beyond the codes gets the last one. */
+    MOEQ_SCALES_ABSMAX
+};
+
+/* "search", "absmax", by enum moeq_scales. */
+extern const char *const moeq_scales_names[];
+
 struct moeq_format {
     const struct moeq_level *level;
     uint32_t group; /* elements of a row that share a scale; 0 where the level has no groups */
     bool asymmetric;
-    enum moeq_dtype dtype; /* of a raw tensor; for the float levels their own */
+    enum moeq_dtype dtype;   /* of a raw tensor; for the float levels their own */
+    enum moeq_scales scales; /* for encoding; where a format says what is stored, it means nothing */
 };
 
 #define MOEQ_PACKED_ALIGNMENT 64
@@ -71,8 +88,9 @@ struct moeq_level {
     /* Decodes elements [col, col + n) of a row; col is a multiple of 128. NULL: cannot be decoded. */
     void (*decode)(const struct moeq_matrix *matrix, uint64_t row, uint64_t col, uint64_t n, float *out);
     /* Encodes rows [row, row + n_rows) from w [n_rows, cols]; row is a multiple of block_rows,
-     * n_rows at most that. packed is the whole matrix, zeroed before the first call; different pieces may be
-     * encoded by different threads. A value that is not finite is MOEQ_DAMAGED. NULL: cannot be encoded. */
+     * n_rows at most that, or any number where it is 1. packed is the whole matrix, zeroed before the first
+     * call; different pieces may be encoded by different threads. A value that is not finite is MOEQ_DAMAGED.
+     * NULL: cannot be encoded. */
     enum moeq_status (*encode)(const struct moeq_format *format, uint64_t rows, uint64_t cols, uint64_t row,
                                uint64_t n_rows, const float *w, uint8_t *packed, struct moeq_error *err);
 };
@@ -83,11 +101,12 @@ extern const struct moeq_level *const moeq_levels[];
 extern const struct moeq_level moeq_level_f32, moeq_level_f16, moeq_level_bf16, moeq_level_fp8,
     moeq_level_int8, moeq_level_int4, moeq_level_raw;
 
-/* Parses "int4-g64-asym"; a part that is not given comes from `defaults` (group, asymmetric). MOEQ_USAGE
- * names the levels and groups there are. */
+/* Parses "int4-g64-asym"; a part that is not given comes from `defaults` (group, asymmetric), as do `scales`.
+ * MOEQ_USAGE names the levels and groups there are. */
 enum moeq_status moeq_format_parse(const char *text, struct moeq_format defaults, struct moeq_format *out,
                                    struct moeq_error *err);
 const char *moeq_format_text(struct moeq_format format, char text[MOEQ_FORMAT_BYTES]);
+/* Of what is stored: whatever `scales` are. */
 bool moeq_format_equal(struct moeq_format a, struct moeq_format b);
 
 /* The float level that holds a dtype as it is, or raw. */

@@ -40,7 +40,31 @@ static void decode_int(const struct moeq_matrix *matrix, uint64_t row, uint64_t 
     }
 }
 
-/* ---- encoding: the search for scales is in search.inc ---- */
+/* ---- encoding: scales and codes are found in search.inc ---- */
+
+/* n weights from the begin of a row on: those of one row, or of several whose groups are all whole, so that
+ * codes and scales follow each other without a gap. */
+static void encode_run(const struct moeq_format *format, const struct moeq_planes *p, uint64_t row,
+                       uint64_t n, const float *w, uint8_t *packed)
+{
+    const uint64_t n_groups = moeq_div_up(n, format->group);
+    uint8_t *codes = packed + row * p->row_bytes;
+    uint16_t *scales = (uint16_t *)(void *)(packed + p->scale_offset) + row * p->n_groups;
+    for (uint64_t g = 0; g < n_groups; g += MOEQ_GROUPS_AT_ONCE) {
+        const uint64_t begin = g * format->group, left = n - begin,
+                       most = (uint64_t)MOEQ_GROUPS_AT_ONCE * format->group;
+        const uint32_t n_now = (uint32_t)(left < most ? left : most);
+        uint8_t zeros[MOEQ_GROUPS_AT_ONCE];
+        moeq_kernels()->encode_group(format, w + begin, n_now, codes + begin * format->level->bits / 8,
+                                     scales + g, zeros);
+        for (uint64_t i = 0; format->asymmetric && i < moeq_div_up(n_now, format->group); i++) {
+            const uint64_t of_row = (g + i) % p->n_groups;
+            uint8_t *pair =
+                packed + p->zero_offset + (row + (g + i) / p->n_groups) * p->zero_row_bytes + of_row / 2;
+            *pair = (uint8_t)(*pair | zeros[i] << 4 * (of_row % 2));
+        }
+    }
+}
 
 static enum moeq_status encode_int(const struct moeq_format *format, uint64_t rows, uint64_t cols,
                                    uint64_t row, uint64_t n_rows, const float *w, uint8_t *packed,
@@ -51,20 +75,9 @@ static enum moeq_status encode_int(const struct moeq_format *format, uint64_t ro
     if (status)
         return status;
     moeq_place_planes(format, rows, cols, &p);
-    for (uint64_t r = row; r < row + n_rows; r++) {
-        uint16_t *scales = (uint16_t *)(void *)(packed + p.scale_offset) + r * p.n_groups;
-        uint8_t *zeros = packed + p.zero_offset + r * p.zero_row_bytes;
-        for (uint64_t g = 0; g < p.n_groups; g++) {
-            uint64_t col = g * format->group, left = cols - col;
-            uint32_t n = left < format->group ? (uint32_t)left : format->group;
-            int zero;
-            moeq_kernels()->encode_group(format, w + (r - row) * cols + col, n,
-                                         packed + r * p.row_bytes + col * format->level->bits / 8, &scales[g],
-                                         &zero);
-            if (format->asymmetric)
-                zeros[g / 2] = (uint8_t)(zeros[g / 2] | zero << 4 * (g % 2));
-        }
-    }
+    const uint64_t n_together = cols % format->group ? 1 : n_rows;
+    for (uint64_t r = 0; n_together && r < n_rows; r += n_together)
+        encode_run(format, &p, row + r, n_together * cols, w + r * cols, packed);
     return MOEQ_OK;
 }
 

@@ -307,28 +307,71 @@ enum moeq_status moeq_bench_product(const struct moeq_product_case *product, str
 
 /* ---- encoding and hashing ---- */
 
+/* BF16 weights of about normal size. */
+static enum moeq_status bf16_weights(uint64_t rows, uint64_t cols, struct moeq_bytes *bytes,
+                                     struct moeq_matrix *out, struct moeq_error *err)
+{
+    struct moeq_bytes w = {0};
+    *out = (struct moeq_matrix){
+        .format = moeq_format_of_dtype(MOEQ_BF16), .rows = rows, .cols = cols, .n_bytes = rows * cols * 2};
+    enum moeq_status status = moeq_bytes_resize(&w, rows * cols * sizeof(float), err);
+    if (!status)
+        status = moeq_bytes_resize(bytes, out->n_bytes, err);
+    if (!status) {
+        fill((float *)(void *)w.data, rows * cols, 0.02f);
+        out->data = bytes->data;
+        status = encode_all(out->format, rows, cols, (const float *)(const void *)w.data, bytes->data, err);
+    }
+    moeq_bytes_free(&w);
+    return status;
+}
+
+/* Decodes and encodes all rows of w, some at a time in `some`. */
+static enum moeq_status recode(const struct moeq_matrix *w, const struct moeq_format *format,
+                               uint64_t n_at_once, float *some, uint8_t *packed, struct moeq_error *err)
+{
+    enum moeq_status status = MOEQ_OK;
+    for (uint64_t row = 0; !status && row < w->rows; row += n_at_once) {
+        for (uint64_t r = 0; r < n_at_once; r++)
+            moeq_decode(w, row + r, 0, w->cols, some + r * w->cols);
+        status = format->level->encode(format, w->rows, w->cols, row, n_at_once, some, packed, err);
+    }
+    return status;
+}
+
 enum moeq_status moeq_bench_encode(struct moeq_format format, double *rate, struct moeq_error *err)
 {
-    enum { ROWS = 512, COLS = 2048 };
-    struct moeq_bytes w = {0}, packed = {0};
-    uint64_t n_bytes, n_padded;
+    enum { ROWS = 512, COLS = 2048, ROWS_AT_ONCE = 8 };
+    struct moeq_bytes from = {0}, some = {0}, packed = {0};
+    struct moeq_matrix w;
+    uint64_t n_bytes, n_padded, n = 1;
+    const uint64_t n_at_once =
+        format.level->block_rows > ROWS_AT_ONCE ? format.level->block_rows : ROWS_AT_ONCE;
     double rates[N_RUNS];
     enum moeq_status status = moeq_packed_size(format, ROWS, COLS, &n_bytes, &n_padded, err);
     if (!status)
-        status = moeq_bytes_resize(&w, ROWS * COLS * sizeof(float), err);
+        status = bf16_weights(ROWS, COLS, &from, &w, err);
+    if (!status)
+        status = moeq_bytes_resize(&some, n_at_once * COLS * sizeof(float), err);
     if (!status)
         status = moeq_bytes_resize(&packed, (size_t)n_padded, err);
-    if (!status)
-        fill((float *)(void *)w.data, ROWS * COLS, 0.02f);
-    for (int i = 0; !status && i < N_RUNS; i++) {
-        memset(packed.data, 0, packed.n_bytes);
-        const double begin = seconds_of(CLOCK_THREAD_CPUTIME_ID);
-        status = encode_all(format, ROWS, COLS, (const float *)(const void *)w.data, packed.data, err);
-        rates[i] = ROWS * COLS * 2.0 / (seconds_of(CLOCK_THREAD_CPUTIME_ID) - begin) / 1e9;
+    for (int i = 0; !status && i < N_RUNS;) {
+        double seconds = 0;
+        for (uint64_t k = 0; !status && k < n; k++) {
+            memset(packed.data, 0, packed.n_bytes);
+            const double begin = seconds_of(CLOCK_THREAD_CPUTIME_ID);
+            status = recode(&w, &format, n_at_once, (float *)(void *)some.data, packed.data, err);
+            seconds += seconds_of(CLOCK_THREAD_CPUTIME_ID) - begin;
+        }
+        if (seconds < LEAST_TIME)
+            n *= 2;
+        else
+            rates[i++] = (double)(n * from.n_bytes) / seconds / 1e9;
     }
     if (!status)
         *rate = median(rates);
-    moeq_bytes_free(&w);
+    moeq_bytes_free(&from);
+    moeq_bytes_free(&some);
     moeq_bytes_free(&packed);
     return status;
 }

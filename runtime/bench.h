@@ -32,7 +32,8 @@ struct moeq_product_rate {
 enum moeq_status moeq_bench_product(const struct moeq_product_case *product, struct moeq_pool *pool,
                                     struct moeq_product_rate *rate, struct moeq_error *err);
 
-/* 10^9 bytes of BF16 weights a second, one core, that become a level. */
+/* 10^9 bytes of BF16 weights a second, one core, that become a level as in a conversion: a few rows at a time
+ * decoded to float32, then encoded. */
 enum moeq_status moeq_bench_encode(struct moeq_format format, double *rate, struct moeq_error *err);
 
 /* 10^9 bytes a second, one core. */

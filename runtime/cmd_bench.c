@@ -156,7 +156,16 @@ static enum moeq_status bench_products(struct bench *b, struct moeq_error *err)
 
 static enum moeq_status bench_bytes(struct bench *b, struct moeq_error *err)
 {
-    static const char *const encoded[] = {"int4-g64", "int4-g64-asym", "int8-g128", "fp8", "bf16"};
+    static const struct {
+        const char *level;
+        enum moeq_scales scales;
+    } encoded[] = {
+        {"int4-g64", MOEQ_SCALES_SEARCH},      {"int4-g128", MOEQ_SCALES_SEARCH},
+        {"int4-g64-asym", MOEQ_SCALES_SEARCH}, {"int8-g128", MOEQ_SCALES_SEARCH},
+        {"int4-g64", MOEQ_SCALES_ABSMAX},      {"int4-g128", MOEQ_SCALES_ABSMAX},
+        {"int4-g64-asym", MOEQ_SCALES_ABSMAX}, {"int8-g128", MOEQ_SCALES_ABSMAX},
+        {"fp8", MOEQ_SCALES_SEARCH},           {"bf16", MOEQ_SCALES_SEARCH},
+    };
     double xxh3 = 0, sha256 = 0;
     enum moeq_status status = moeq_bench_hashes(&xxh3, &sha256, err);
     const bool json = b->options->common.json;
@@ -166,16 +175,19 @@ static enum moeq_status bench_bytes(struct bench *b, struct moeq_error *err)
     else if (!status)
         printf("\nhashes, one core      XXH3-128 %.1f, SHA-256 %.2f GB/s\n", xxh3, sha256);
     for (size_t i = 0; !status && i < N_OF(encoded); i++) {
+        const char *level = encoded[i].level;
         struct moeq_format format;
         double rate = 0;
-        status = moeq_format_parse(encoded[i], (struct moeq_format){0}, &format, err);
+        status = moeq_format_parse(level, (struct moeq_format){.scales = encoded[i].scales}, &format, err);
         if (!status)
             status = moeq_bench_encode(format, &rate, err);
+        const char *scales = !format.group ? "" : moeq_scales_names[format.scales];
         if (!status && json)
-            moeq_json_append(&b->encoders, json_pack("{s:s, s:f}", "level", encoded[i], "gb_per_s", rate));
+            moeq_json_append(&b->encoders, json_pack("{s:s, s:s*, s:f}", "level", level, "scales",
+                                                     format.group ? scales : NULL, "gb_per_s", rate));
         else if (!status)
-            printf("%s %-14s %6.0f MB/s of BF16 weights\n", i ? "                " : "encode, one core",
-                   encoded[i], 1e3 * rate);
+            printf("%s %-14s %-6s %6.0f MB/s of BF16 weights\n", i ? "                " : "encode, one core",
+                   level, scales, 1e3 * rate);
     }
     return status;
 }
@@ -224,7 +236,9 @@ const struct moeq_verb moeq_verb_bench = {
         "BF16; beside each its share of the peak of that instruction, measured from registers in the same "
         "run. \"jobs\" is what all threads reach against one. \"BLAS\" decodes to float32 and calls "
         "cblas_sgemm, if libopenblas.so.0 is installed; \"ratio\" is fast against it. \"GB/s\" counts "
-        "packed weights.",
+        "packed weights. \"encode\" makes packed weights of BF16 ones, integers with scales found by search "
+        "or "
+        "by the largest magnitude alone (absmax).",
     .options = options_table,
     .n_positional_min = 0,
     .n_positional_max = 0,

@@ -1,71 +1,11 @@
 /* Levels: a user's weights must come back as close as the level promises, whatever the shape. */
-#include "unit.h"
+#include "weights.h"
 
 #include "kernels.h"
-#include "level.h"
 #include "matmul.h"
 #include "scalar.h"
 
 #include <math.h>
-
-static uint64_t state;
-
-/* splitmix64, so that the numbers are the same everywhere. */
-static double uniform(void)
-{
-    uint64_t z = state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
-}
-
-static float gaussian(void)
-{
-    double sum = 0;
-    for (int i = 0; i < 12; i++)
-        sum += uniform();
-    return (float)(sum - 6);
-}
-
-static float *random_weights(uint64_t n, uint64_t seed)
-{
-    float *w = malloc(n * sizeof *w);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(w);
-    state = seed;
-    for (uint64_t i = 0; i < n; i++)
-        w[i] = 0.02f * gaussian();
-    return w;
-}
-
-static struct moeq_format format_of(const char *text)
-{
-    struct moeq_format format = {0};
-    CU_ASSERT_EQUAL_FATAL(moeq_format_parse(text, (struct moeq_format){.group = 128}, &format, NULL),
-                          MOEQ_OK);
-    return format;
-}
-
-/* Encodes a whole matrix as convert does: piece by piece, last piece first. */
-static enum moeq_status encode(struct moeq_matrix *m, struct moeq_bytes *bytes, const char *text,
-                               const float *w, uint64_t rows, uint64_t cols, struct moeq_error *err)
-{
-    uint64_t n_bytes, n_padded;
-    *m = (struct moeq_matrix){.format = format_of(text), .rows = rows, .cols = cols};
-    enum moeq_status status = moeq_packed_size(m->format, rows, cols, &n_bytes, &n_padded, err);
-    if (status || (status = moeq_bytes_resize(bytes, n_padded, err)))
-        return status;
-    memset(bytes->data, 0, n_padded);
-    m->data = bytes->data;
-    m->n_bytes = n_bytes;
-    uint64_t n_pieces = moeq_div_up(rows, MOEQ_ROWS_PER_PIECE);
-    for (uint64_t p = n_pieces; !status && p-- > 0;) {
-        uint64_t row = p * MOEQ_ROWS_PER_PIECE, left = rows - row;
-        status = m->format.level->encode(&m->format, rows, cols, row,
-                                         left < MOEQ_ROWS_PER_PIECE ? left : MOEQ_ROWS_PER_PIECE,
-                                         w + row * cols, bytes->data, err);
-    }
-    return status;
-}
 
 static double snr(const char *text, const float *w, uint64_t rows, uint64_t cols)
 {
@@ -120,7 +60,7 @@ static uint8_t nearest_e4m3(float x)
 static void test_e4m3_rounds_to_nearest(void)
 {
     int n_wrong = 0;
-    state = 1;
+    random_state = 1;
     for (int i = 0; i < 20000; i++) {
         float x = (float)((uniform() - 0.5) * exp2(uniform() * 24 - 13));
         n_wrong += moeq_e4m3_encode(x) != nearest_e4m3(x);
