@@ -29,8 +29,8 @@ struct product {
 static bool multiply(struct product *p, uint64_t n_tokens, float *y)
 {
     struct moeq_activations activations = {0};
-    const bool done = !moeq_activations_set(&activations, p->pool, p->arithmetic, p->x, p->ldx, n_tokens,
-                                            p->w.cols, NULL) &&
+    const bool done = !moeq_activations_set(&activations, p->pool, p->arithmetic, p->x, p->ldx, NULL,
+                                            n_tokens, p->w.cols, NULL) &&
                       !moeq_matmul(p->pool, &p->scratch, &p->w, &activations, y, p->ldy, NULL);
     moeq_activations_free(&activations);
     return done;
