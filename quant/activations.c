@@ -1,6 +1,7 @@
 #include "activations.h"
 
 #include "kernels.h"
+#include "scalar.h"
 
 #define PACK_WIDTH 16 /* input features that are laid out at once */
 
@@ -109,9 +110,29 @@ enum moeq_status moeq_activations_size(struct moeq_activations *activations, enu
     activations->bf16 = arithmetic == MOEQ_FAST && kernels->multiply_bf16;
     activations->n_tokens = n_tokens;
     activations->width = width;
+    activations->few = arithmetic == MOEQ_FEW;
     activations->n_k = activations->bf16 ? moeq_round_up(width, 2) : width;
+    if (activations->few)
+        return moeq_bytes_resize(&activations->bytes, (size_t)(n_tokens * width * sizeof(float)), err);
     const uint64_t n_blocks = moeq_div_up(n_tokens, kernels->tokens);
     return moeq_bytes_resize(&activations->bytes, (size_t)(n_blocks * block_bytes(activations)), err);
+}
+
+/* As plain rows. Where products are BF16, so are these. */
+static void copy_rows(const struct packing *p)
+{
+    const uint64_t width = p->to->width;
+    float *to = (float *)(void *)p->to->bytes.data;
+    for (uint64_t t = 0; t < p->to->n_tokens; t++, to += width) {
+        memcpy(to, row_of(p->x, p->ldx, p->rows, t), width * sizeof *to);
+        moeq_activations_round(to, width);
+    }
+}
+
+void moeq_activations_round(float *x, uint64_t n)
+{
+    for (uint64_t i = 0; moeq_has_fast_products() && i < n; i++)
+        x[i] = moeq_bf16_decode(moeq_bf16_encode(x[i]));
 }
 
 enum moeq_status moeq_activations_set(struct moeq_activations *activations, struct moeq_pool *pool,
@@ -121,6 +142,10 @@ enum moeq_status moeq_activations_set(struct moeq_activations *activations, stru
 {
     struct packing p = {activations, x, ldx, rows};
     enum moeq_status status = moeq_activations_size(activations, arithmetic, n_tokens, width, err);
+    if (!status && activations->few) {
+        copy_rows(&p);
+        return MOEQ_OK;
+    }
     return status
                ? status
                : moeq_pool_for(pool, moeq_div_up(n_tokens, moeq_kernels()->tokens), 1, pack_blocks, &p, err);

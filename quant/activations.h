@@ -4,13 +4,18 @@
 #define MOEQ_ACTIVATIONS_H
 
 #include "bytes.h"
+#include "kernels.h"
 #include "pool.h"
 
 /* How products are computed. Sums are float32 in both, in the order of the input features. */
 enum moeq_arithmetic {
     MOEQ_EXACT, /* weights and activations in float32 */
-    MOEQ_FAST /* where the CPU multiplies BF16: activations, and weights without a level, rounded to it, codes
-                 as they are and scales in float32; otherwise as MOEQ_EXACT */
+    /* Where the CPU multiplies BF16: activations, and weights without a level, rounded to it, codes as they
+     * are and scales in float32; otherwise as MOEQ_EXACT. */
+    MOEQ_FAST,
+    /* For at most MOEQ_FEW_TOKENS tokens, while the weights stream by: activations rounded as in MOEQ_FAST,
+     * weights not at all, sums in an order of the instruction set's own. */
+    MOEQ_FEW
 };
 
 /* Whether this CPU multiplies BF16, so that the two differ. */
@@ -19,7 +24,8 @@ bool moeq_has_fast_products(void);
 /* {0} is valid. */
 struct moeq_activations {
     struct moeq_bytes bytes;
-    bool bf16;
+    bool bf16; /* in blocks of pairs; otherwise of floats */
+    bool few;  /* or not in blocks, but [n_tokens, width] */
     uint64_t n_tokens, width;
     uint64_t n_k; /* width, made even for BF16 */
 };
@@ -43,6 +49,9 @@ uint8_t *moeq_activations_block(const struct moeq_activations *activations, uint
  * 2]. Tokens that are not there are zeros. */
 void moeq_pack_block(bool bf16, const float *x, uint64_t ldx, const uint32_t *rows, uint64_t n,
                      uint64_t width, void *to);
+
+/* Rounds plain activations as MOEQ_FEW does. */
+void moeq_activations_round(float *x, uint64_t n);
 
 /* Bytes that activations need at most. */
 uint64_t moeq_activations_bytes(uint64_t n_tokens, uint64_t width);

@@ -1,5 +1,6 @@
 #include "matmul.h"
 
+#include "few.h"
 #include "kernels.h"
 #include "level_planes.h"
 
@@ -22,6 +23,8 @@ void moeq_scratch_free(struct moeq_scratch *scratch)
     for (unsigned i = 0; scratch->workers && i < scratch->n_workers; i++)
         moeq_bytes_free(&scratch->workers[i]);
     free(scratch->workers);
+    moeq_bytes_free(&scratch->few);
+    moeq_bytes_free(&scratch->values);
     *scratch = (struct moeq_scratch){0};
 }
 
@@ -181,6 +184,11 @@ static void transpose(const float *sums, uint64_t n_lanes, uint64_t n_rows, uint
         }
 }
 
+static float *row_to(const struct moeq_sums *to, uint64_t token)
+{
+    return to->y + (to->rows ? to->rows[token] : token) * to->ldy;
+}
+
 /* y = values, or y += weight * values. */
 static inline void put(float *y, const float *values, uint64_t n, bool add, float weight)
 {
@@ -203,9 +211,8 @@ static void end_block(const struct multiplication *m, bool add, uint64_t row, ui
     const uint64_t first = block * m->kernels->tokens, n = block_tokens(m, block);
     transpose(sums, m->kernels->tokens, n_rows, n, values);
     for (uint64_t t = 0; t < n; t++) {
-        const uint64_t to = m->to.rows ? m->to.rows[first + t] : first + t;
         const float weight = m->to.weights ? m->to.weights[first + t] : 1;
-        put(m->to.y + to * m->to.ldy + row, values[t], n_rows, add, weight);
+        put(row_to(&m->to, first + t) + row, values[t], n_rows, add, weight);
     }
 }
 
@@ -268,7 +275,23 @@ enum moeq_status moeq_matmul_rows(struct moeq_pool *pool, struct moeq_scratch *s
                                .first_row = first_row,
                                .to = {.y = y, .ldy = ldy}};
     enum moeq_status status = operand_init(&m.operands[0], w, x, err);
+    if (!status && x->few)
+        return moeq_few_multiply(pool, scratch, w, first_row, n_rows, x, y, ldy, err);
     return status ? status : multiply(&m, pool, n_rows, store_rows, err);
+}
+
+static enum moeq_status add_few(struct moeq_pool *pool, struct moeq_scratch *scratch,
+                                const struct moeq_matrix *w, const struct moeq_activations *x,
+                                const struct moeq_sums *to, struct moeq_error *err)
+{
+    enum moeq_status status =
+        moeq_bytes_resize(&scratch->values, (size_t)(x->n_tokens * w->rows * sizeof(float)), err);
+    float *values = (float *)(void *)scratch->values.data;
+    if (!status)
+        status = moeq_few_multiply(pool, scratch, w, 0, w->rows, x, values, w->rows, err);
+    for (uint64_t t = 0; !status && t < x->n_tokens; t++)
+        put(row_to(to, t), values + t * w->rows, w->rows, true, to->weights ? to->weights[t] : 1);
+    return status;
 }
 
 enum moeq_status moeq_matmul_add(struct moeq_pool *pool, struct moeq_scratch *scratch,
@@ -277,6 +300,8 @@ enum moeq_status moeq_matmul_add(struct moeq_pool *pool, struct moeq_scratch *sc
 {
     struct multiplication m = {.kernels = moeq_kernels(), .scratch = scratch, .x = x, .to = *to};
     enum moeq_status status = operand_init(&m.operands[0], w, x, err);
+    if (!status && x->few)
+        return add_few(pool, scratch, w, x, to, err);
     return status ? status : multiply(&m, pool, w->rows, add_rows, err);
 }
 
@@ -323,6 +348,25 @@ static enum moeq_status gate_rows(void *context, unsigned worker, uint64_t begin
     return status;
 }
 
+static enum moeq_status gate_few(struct moeq_pool *pool, struct moeq_scratch *scratch,
+                                 const struct moeq_matrix *gate, const struct moeq_matrix *up,
+                                 const struct moeq_activations *x, struct moeq_activations *out,
+                                 struct moeq_error *err)
+{
+    const uint64_t width = gate->rows, n = x->n_tokens * width;
+    enum moeq_status status = moeq_bytes_resize(&scratch->values, (size_t)(n * sizeof(float)), err);
+    float *gates = (float *)(void *)out->bytes.data, *ups = (float *)(void *)scratch->values.data;
+    if (!status)
+        status = moeq_few_multiply(pool, scratch, gate, 0, width, x, gates, width, err);
+    if (!status)
+        status = moeq_few_multiply(pool, scratch, up, 0, width, x, ups, width, err);
+    if (!status) {
+        moeq_kernels()->silu_product(gates, ups, n);
+        moeq_activations_round(gates, n);
+    }
+    return status;
+}
+
 enum moeq_status moeq_matmul_gated(struct moeq_pool *pool, struct moeq_scratch *scratch,
                                    const struct moeq_matrix *gate, const struct moeq_matrix *up,
                                    const struct moeq_activations *x, struct moeq_activations *out,
@@ -333,7 +377,13 @@ enum moeq_status moeq_matmul_gated(struct moeq_pool *pool, struct moeq_scratch *
     if (!status)
         status = operand_init(&m.operands[1], up, x, err);
     if (!status)
-        status = moeq_activations_size(out, x->bf16 ? MOEQ_FAST : MOEQ_EXACT, x->n_tokens, gate->rows, err);
+        status = moeq_activations_size(out,
+                                       x->few    ? MOEQ_FEW
+                                       : x->bf16 ? MOEQ_FAST
+                                                 : MOEQ_EXACT,
+                                       x->n_tokens, gate->rows, err);
+    if (!status && x->few)
+        return gate_few(pool, scratch, gate, up, x, out, err);
     m.ldw = x->n_k + PAD_BYTES / element_bytes(x);
     return status ? status
                   : moeq_pool_for(pool, x->n_tokens ? gate->rows : 0, m.kernels->rows, gate_rows, &m, err);

@@ -11,6 +11,7 @@
 struct moeq_scratch {
     struct moeq_bytes *workers; /* [jobs] */
     unsigned n_workers;
+    struct moeq_bytes few, values; /* of products with few tokens: laid out; what they give */
 };
 
 enum moeq_status moeq_scratch_init(struct moeq_scratch *scratch, const struct moeq_pool *pool,

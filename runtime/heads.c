@@ -195,7 +195,7 @@ void moeq_heads_attend(const struct moeq_heads *heads, uint64_t window, uint64_t
                      .kernels = moeq_kernels(),
                      .first_token = window * heads->context,
                      .head = head,
-                     .bf16 = heads->arithmetic == MOEQ_FAST && moeq_has_fast_products()};
+                     .bf16 = heads->arithmetic != MOEQ_EXACT && moeq_has_fast_products()};
     place(&h, scratch);
     lay_out_keys(&h);
     lay_out_values(&h);

@@ -39,9 +39,9 @@ enum moeq_status moeq_sweep_init(struct moeq_sweep *sweep, const struct moeq_sou
     run->source = source;
     run->config = &source->config;
     run->pool = pool;
-    run->arithmetic = arithmetic;
     run->context = context;
     run->n_tokens = n_windows * context;
+    run->arithmetic = arithmetic == MOEQ_FAST && run->n_tokens <= MOEQ_FEW_TOKENS ? MOEQ_FEW : arithmetic;
     run->attention_scale = (float)moeq_attention_scale(run->config);
     enum moeq_status status = moeq_model_check(source, err);
     if (status)
