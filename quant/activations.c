@@ -131,8 +131,13 @@ static void copy_rows(const struct packing *p)
 
 void moeq_activations_round(float *x, uint64_t n)
 {
-    for (uint64_t i = 0; moeq_has_fast_products() && i < n; i++)
-        x[i] = moeq_bf16_decode(moeq_bf16_encode(x[i]));
+    uint16_t rounded[PACK_WIDTH];
+    for (uint64_t i = 0; moeq_has_fast_products() && i < n; i += PACK_WIDTH) {
+        const uint64_t n_here = n - i < PACK_WIDTH ? n - i : PACK_WIDTH;
+        moeq_kernels()->to_bf16(x + i, n_here, rounded);
+        for (uint64_t k = 0; k < n_here; k++)
+            x[i + k] = moeq_bf16_decode(rounded[k]);
+    }
 }
 
 enum moeq_status moeq_activations_set(struct moeq_activations *activations, struct moeq_pool *pool,

@@ -2,7 +2,7 @@
 
 #include "kernels.h"
 
-#define ROW_GRAIN 16
+#define ROW_GRAIN 64
 
 struct few {
     const struct moeq_kernels *kernels;
@@ -20,15 +20,10 @@ static enum moeq_status dot_rows(void *context, unsigned worker, uint64_t begin,
                                  struct moeq_error *err)
 {
     const struct few *f = context;
-    float sums[MOEQ_FEW_TOKENS];
     (void)worker;
     (void)err;
-    for (uint64_t r = begin; r < end; r++) {
-        f->kernels->few_dot[f->w->format.level->fast](f->w, f->first_row + r, f->laid_out, f->stride,
-                                                      f->x->n_tokens, sums);
-        for (uint64_t t = 0; t < f->x->n_tokens; t++)
-            f->y[t * f->ldy + r] = sums[t];
-    }
+    f->kernels->few_dot[f->w->format.level->fast](f->w, f->first_row + begin, end - begin, f->laid_out,
+                                                  f->stride, f->x->n_tokens, f->y + begin, f->ldy);
     return MOEQ_OK;
 }
 

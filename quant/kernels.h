@@ -43,13 +43,14 @@ struct moeq_kernels {
     /* Makes scores [n] into probabilities: of x = scale * score, exp(x - largest) / sum. Minus infinity
      * becomes 0; n >= 1 and not all of them are. scale > 0. */
     void (*softmax)(float *scores, uint64_t n, float scale);
-    /* A row of a packed matrix times n_tokens <= MOEQ_FEW_TOKENS tokens, out[t]; x is one token after the
+    /* Rows of a packed matrix times 1 to MOEQ_FEW_TOKENS tokens, out[t * ldo + r]; x is one token after the
      * other with ldx elements between, each laid out by few_lay_out in zeros up to twice its features, made a
      * multiple of 2 * MOEQ_FEW_CHUNK. Products of BF16, sums of float32 in an order of the set's own. Zero
      * points must be the same in a chunk. NULL: there is none for the level. */
     void (*few_lay_out[MOEQ_N_FAST_DECODES])(const float *x, uint64_t n, uint16_t *to);
-    void (*few_dot[MOEQ_N_FAST_DECODES])(const struct moeq_matrix *matrix, uint64_t row, const uint16_t *x,
-                                         uint64_t ldx, uint64_t n_tokens, float *out);
+    void (*few_dot[MOEQ_N_FAST_DECODES])(const struct moeq_matrix *matrix, uint64_t row, uint64_t n_rows,
+                                         const uint16_t *x, uint64_t ldx, uint64_t n_tokens, float *out,
+                                         uint64_t ldo);
     /* Sum of a[i] * b[i], in an order of the set's own. */
     float (*dot)(const float *a, const float *b, uint64_t n);
 

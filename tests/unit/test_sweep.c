@@ -1,4 +1,5 @@
-/* What a sweep reads: each weight that has tokens once, experts without tokens never. */
+/* What a sweep reads: each weight that has tokens once, experts without tokens never; and that memory decides
+ * nothing but time. */
 #include "unit.h"
 
 #include "pool.h"
@@ -75,10 +76,86 @@ static void test_reads_once(void)
     moeq_pool_join(pool);
 }
 
+/* Hidden states by groups of every size, experts held in every number: the same bits, each weight read once.
+ */
+static void test_groups(void)
+{
+    enum { WINDOWS = 7, CONTEXT = 24, TOKENS = WINDOWS * CONTEXT };
+    static const enum moeq_arithmetic arithmetics[] = {MOEQ_EXACT, MOEQ_FAST};
+    char path[4096];
+    struct moeq_source source;
+    int32_t tokens[TOKENS];
+    uint64_t positions[TOKENS];
+    struct moeq_pool *pool = moeq_pool_create(2, NULL);
+    snprintf(path, sizeof path, "%s/nano-v3", getenv("MOEQ_MODELS"));
+    CU_ASSERT_EQUAL_FATAL(moeq_source_open(&source, path, NULL), MOEQ_OK);
+    const uint64_t n = TOKENS * (uint64_t)source.config.hidden;
+    float *expected = malloc(n * sizeof *expected), *found = malloc(n * sizeof *found);
+    for (int t = 0; t < TOKENS; t++) {
+        tokens[t] = t * 37 % 500;
+        positions[t] = (uint64_t)t;
+    }
+    const struct moeq_sweep_weights weights = moeq_sweep_weights(&source, CONTEXT);
+    for (size_t a = 0; a < 2; a++) {
+        uint64_t n_bytes = 0;
+        for (uint64_t group = 0; group <= 6; group++) {
+            struct moeq_sweep sweep;
+            struct moeq_sweep_plan plan =
+                moeq_sweep_plan(&source.config, &weights, WINDOWS, CONTEXT, 2, UINT64_MAX);
+            if (group) { /* windows of a group */
+                plan.chunk = group % 2 ? CONTEXT : group * CONTEXT;
+                plan.group = group * CONTEXT;
+                plan.ring = weights.largest * group;
+            }
+            CU_ASSERT_EQUAL_FATAL(
+                moeq_sweep_init(&sweep, &source, pool, WINDOWS, CONTEXT, arithmetics[a], &plan, NULL),
+                MOEQ_OK);
+            CU_ASSERT_EQUAL(moeq_sweep_run(&sweep, tokens, NULL, NULL), MOEQ_OK);
+            CU_ASSERT_EQUAL(
+                moeq_states_gather(&sweep.run.states, positions, TOKENS, group ? found : expected, NULL),
+                MOEQ_OK);
+            CU_ASSERT(!group || memcmp(found, expected, n * sizeof *found) == 0);
+            n_bytes = group ? n_bytes : moeq_loader_bytes(sweep.run.loader);
+            CU_ASSERT_EQUAL(moeq_loader_bytes(sweep.run.loader), n_bytes);
+            moeq_sweep_free(&sweep);
+        }
+    }
+    free(expected);
+    free(found);
+    moeq_source_close(&source);
+    moeq_pool_join(pool);
+}
+
+/* Whatever the budget, the plan keeps to it or says that it cannot. */
+static void test_plans(void)
+{
+    char path[4096];
+    struct moeq_source source;
+    unsigned n_kept = 0, n_not = 0;
+    snprintf(path, sizeof path, "%s/nano-v3", getenv("MOEQ_MODELS"));
+    CU_ASSERT_EQUAL_FATAL(moeq_source_open(&source, path, NULL), MOEQ_OK);
+    const struct moeq_sweep_weights weights = moeq_sweep_weights(&source, 256);
+    const uint64_t all = moeq_sweep_plan(&source.config, &weights, 100, 256, 2, UINT64_MAX).total;
+    for (uint64_t budget = 0; budget <= all; budget += all / 300) {
+        const struct moeq_sweep_plan p = moeq_sweep_plan(&source.config, &weights, 100, 256, 2, budget);
+        CU_ASSERT(p.ring >= weights.largest);
+        CU_ASSERT(p.chunk % 256 == 0 && p.chunk <= p.group && p.group <= 100 * 256);
+        CU_ASSERT(p.group == 100 * 256 || p.group % p.chunk == 0);
+        CU_ASSERT((p.file == 0) == (p.group == 100 * 256));
+        n_kept += p.total <= budget;
+        n_not += p.total > budget;
+        CU_ASSERT(!n_kept || p.total <= budget); /* more never fits less */
+    }
+    CU_ASSERT(n_kept > 200 && n_not > 10);
+    moeq_source_close(&source);
+}
+
 int main(void)
 {
     const struct unit_test tests[] = {
         {"each weight is read once", test_reads_once},
+        {"groups of tokens change no bit", test_groups},
+        {"plans keep to their budget", test_plans},
         {NULL, NULL},
     };
     return unit_main("sweep", tests);
