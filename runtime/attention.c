@@ -22,6 +22,7 @@ struct attention_work {
 
 struct attention {
     struct moeq_run *run;
+    int layer;
     struct moeq_matrix q, q_b, kv_a, kv_b, o; /* q is q_a where q_rank > 0 */
     float *norm, *q_norm, *kv_norm;
     struct attention_work work;
@@ -171,6 +172,22 @@ static enum moeq_status attend_heads(void *context, unsigned worker, uint64_t be
     return status;
 }
 
+/* Lays out the inputs [chunk, width] of matrices, of which `part` is the first. */
+static enum moeq_status set_inputs(const struct attention *a, enum moeq_part part, const float *x,
+                                   uint64_t width, struct moeq_error *err)
+{
+    struct moeq_run *run = a->run;
+    const uint64_t n = a->n_chunk, first = run->states.first +
+                                           (uint64_t)(a->hidden - run->states.hidden) / run->config->hidden;
+    const struct moeq_inputs inputs = {
+        .layer = a->layer, .expert = -1, .part = part, .width = width, .n = n, .x = x, .first = first};
+    enum moeq_status status =
+        run->observer ? run->observer->inputs(run->observer->context, &inputs, err) : MOEQ_OK;
+    return status ? status
+                  : moeq_activations_set(&run->inputs, run->pool, run->arithmetic, x, width, NULL, n, width,
+                                         err);
+}
+
 #define TOKEN_GRAIN 16
 
 static enum moeq_status attend_chunk(struct attention *a, struct moeq_error *err)
@@ -180,14 +197,13 @@ static enum moeq_status attend_chunk(struct attention *a, struct moeq_error *err
     const struct attention_work *w = &a->work;
     const uint64_t n = a->n_chunk, kv_a_width = c->kv_rank + c->qk_rope;
     enum moeq_status status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, norm_input, a, err);
-#define INPUT(from, width)                                                                                   \
+#define INPUT(part, from, width)                                                                             \
     if (!status)                                                                                             \
-    status = moeq_activations_set(&run->inputs, run->pool, run->arithmetic, (from), (width), NULL, n,        \
-                                  (width), err)
+    status = set_inputs(a, part, (from), (width), err)
 #define MULTIPLY(matrix, to, to_width)                                                                       \
     if (!status)                                                                                             \
     status = moeq_matmul(run->pool, &run->scratch, &(matrix), &run->inputs, (to), (to_width), err)
-    INPUT(w->input, c->hidden);
+    INPUT(c->q_rank ? MOEQ_PART_Q_A : MOEQ_PART_Q, w->input, c->hidden);
     MULTIPLY(a->q, c->q_rank ? w->latent : w->q, c->q_rank ? c->q_rank : a->q_width);
     MULTIPLY(a->kv_a, w->kv_a, kv_a_width);
     if (!status)
@@ -195,16 +211,16 @@ static enum moeq_status attend_chunk(struct attention *a, struct moeq_error *err
     if (!status && a->indexer.k_norm)
         status = moeq_indexer_choose(&a->indexer, run, w->input, w->latent, n, a->selected, err);
     if (c->q_rank) {
-        INPUT(w->latent, c->q_rank);
+        INPUT(MOEQ_PART_Q_B, w->latent, c->q_rank);
         MULTIPLY(a->q_b, w->q, a->q_width);
     }
-    INPUT(w->c_kv, c->kv_rank);
+    INPUT(MOEQ_PART_KV_B, w->c_kv, c->kv_rank);
     MULTIPLY(a->kv_b, w->kv, a->kv_width);
     if (!status)
         status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, rotate, a, err);
     if (!status)
         status = moeq_pool_for(run->pool, n / run->context * c->n_heads, 1, attend_heads, a, err);
-    INPUT(w->heads, a->v_width);
+    INPUT(MOEQ_PART_O, w->heads, a->v_width);
 #undef INPUT
 #undef MULTIPLY
     const struct moeq_sums to = {.y = a->hidden, .ldy = c->hidden};
@@ -230,7 +246,7 @@ static enum moeq_status attend_group(void *context, struct moeq_error *err)
 enum moeq_status moeq_layer_attention(struct moeq_run *run, int layer, struct moeq_error *err)
 {
     const struct moeq_config *c = run->config;
-    struct attention a = {.run = run};
+    struct attention a = {.run = run, .layer = layer};
     a.q_width = (uint64_t)c->n_heads * (c->qk_nope + c->qk_rope);
     a.kv_width = (uint64_t)c->n_heads * (c->qk_nope + c->v_width);
     a.v_width = (uint64_t)c->n_heads * c->v_width;

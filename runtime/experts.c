@@ -39,7 +39,7 @@ static enum moeq_status assignment_init(struct assignment *a, const struct moeq_
                                         struct moeq_error *err)
 {
     const struct moeq_config *c = run->config;
-    const uint64_t n = run->states.n_group * c->top_k;
+    const uint64_t n = (run->observer ? run->n_tokens : run->states.n_group * c->top_k);
     *a = (struct assignment){0};
     a->is_used = moeq_calloc(c->n_experts, sizeof *a->is_used, err);
     a->begins = moeq_calloc((uint64_t)c->n_experts + 2, sizeof *a->begins, err);
@@ -126,12 +126,86 @@ static uint32_t end_of_held(const struct experts *x)
     return e;
 }
 
+/* ---- for an observer: one expert after the other with all its tokens, wherever their states are ---- */
+
+/* Tokens of the sweep that go to an expert; returns how many. */
+static uint64_t list_tokens(const struct moeq_run *run, uint32_t expert, uint32_t *tokens, float *weights)
+{
+    const uint64_t top_k = run->config->top_k;
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < run->n_tokens * top_k; i++)
+        if ((uint32_t)run->experts[i] == expert) {
+            tokens[n] = (uint32_t)(i / top_k);
+            weights[n++] = run->weights[i];
+        }
+    return n;
+}
+
+/* Room for a chunk: normed states, then hidden ones. */
+static enum moeq_status add_chunk_observed(struct moeq_run *run, const struct moeq_mlp *mlp,
+                                           struct moeq_inputs *inputs, float *room, uint64_t *rows,
+                                           struct moeq_error *err)
+{
+    const uint64_t width = run->config->hidden, n = inputs->n;
+    float *hidden = room + n * width;
+    for (uint64_t i = 0; i < n; i++)
+        rows[i] = inputs->tokens[i];
+    enum moeq_status status = moeq_states_gather(&run->states, MOEQ_NORMED, rows, n, room, err);
+    if (!status)
+        status = moeq_states_gather(&run->states, MOEQ_HIDDEN, rows, n, hidden, err);
+    inputs->x = room;
+    const struct moeq_sums to = {.y = hidden, .ldy = width, .weights = inputs->weights};
+    if (!status)
+        status = moeq_mlp_add_observed(run, mlp, inputs, &to, err);
+    return status ? status : moeq_states_scatter(&run->states, rows, n, hidden, err);
+}
+
+static enum moeq_status run_expert_observed(struct experts *x, uint32_t e, float *room, uint64_t *rows,
+                                            struct moeq_error *err)
+{
+    struct moeq_run *run = x->run;
+    const struct assignment *a = &x->assignment;
+    const uint64_t n = list_tokens(run, e, a->rows, a->weights);
+    enum moeq_status status = moeq_mlp_get(run, &x->mlps[e], err);
+    for (uint64_t i = 0; !status && i < n; i += run->chunk) {
+        struct moeq_inputs inputs = {.layer = x->layer,
+                                     .expert = (int)e,
+                                     .part = MOEQ_PART_EXPERT_GATE,
+                                     .width = run->config->hidden,
+                                     .n = n - i < run->chunk ? n - i : run->chunk,
+                                     .tokens = a->rows + i,
+                                     .weights = a->weights + i};
+        status = add_chunk_observed(run, &x->mlps[e], &inputs, room, rows, err);
+    }
+    if (!status)
+        moeq_loader_release(run->loader);
+    return status;
+}
+
+static enum moeq_status run_observed(struct experts *x, struct moeq_error *err)
+{
+    struct moeq_run *run = x->run;
+    float *room = moeq_calloc(2 * run->chunk * run->config->hidden, sizeof *room, err);
+    uint64_t *rows = moeq_calloc(run->chunk, sizeof *rows, err);
+    enum moeq_status status = room && rows ? MOEQ_OK : MOEQ_OVER_MEMORY;
+    for (uint32_t e = 0; !status && e < run->config->n_experts; e++)
+        if (x->assignment.is_used[e])
+            status = run_expert_observed(x, e, room, rows, err);
+    free(room);
+    free(rows);
+    return status;
+}
+
 enum moeq_status moeq_experts_run(struct moeq_run *run, int layer, struct moeq_error *err)
 {
     struct experts x = {.run = run, .layer = layer};
     enum moeq_status status = assignment_init(&x.assignment, run, err);
     if (!status && !(x.mlps = moeq_calloc(run->config->n_experts, sizeof *x.mlps, err)))
         status = MOEQ_OVER_MEMORY;
+    if (!status && run->observer) {
+        status = run_observed(&x, err);
+        x.first = run->config->n_experts;
+    }
     for (; !status && x.first < run->config->n_experts; x.first = x.end) {
         x.end = end_of_held(&x);
         status = moeq_states_each(&run->states, MOEQ_HIDDEN | MOEQ_NORMED, MOEQ_HIDDEN, run_group, &x, err);

@@ -132,14 +132,30 @@ enum moeq_status moeq_layer_ask(struct moeq_run *run, int layer, struct moeq_err
     return status ? status : ask_mlp(run, layer, err);
 }
 
+static enum moeq_status add_observed(struct ffn *f, uint64_t t, uint64_t n, struct moeq_error *err)
+{
+    struct moeq_states *states = &f->run->states;
+    const uint64_t width = states->width;
+    const struct moeq_inputs inputs = {.layer = f->layer,
+                                       .expert = -1,
+                                       .part = f->moe ? MOEQ_PART_SHARED_GATE : MOEQ_PART_DENSE_GATE,
+                                       .width = width,
+                                       .n = n,
+                                       .x = states->normed + t * width,
+                                       .first = states->first + t};
+    const struct moeq_sums to = {.y = states->hidden + t * width, .ldy = width};
+    return moeq_mlp_add_observed(f->run, &f->mlp, &inputs, &to, err);
+}
+
 static enum moeq_status add_group(void *context, struct moeq_error *err)
 {
-    const struct ffn *f = context;
+    struct ffn *f = context;
     struct moeq_run *run = f->run;
     enum moeq_status status = MOEQ_OK;
     for (uint64_t t = 0; !status && t < run->states.n; t += run->chunk) {
-        const uint64_t left = run->states.n - t;
-        status = moeq_mlp_add(run, &f->mlp, t, NULL, NULL, left < run->chunk ? left : run->chunk, err);
+        const uint64_t left = run->states.n - t, n = left < run->chunk ? left : run->chunk;
+        status =
+            run->observer ? add_observed(f, t, n, err) : moeq_mlp_add(run, &f->mlp, t, NULL, NULL, n, err);
     }
     return status;
 }

@@ -11,6 +11,26 @@
 #include "source.h"
 #include "states.h"
 
+/* Inputs of one matrix, or of those that share them, for some tokens of a sweep. Borrowed for the call. */
+struct moeq_inputs {
+    int layer, expert;   /* expert -1 where the part has none */
+    enum moeq_part part; /* q or q_a, whose inputs kv_a shares; q_b; kv_b; o; gate, whose inputs up shares;
+                            down */
+    uint64_t width, n;
+    const float *x;         /* [n, width] */
+    uint64_t first;         /* tokens first … first + n - 1 of the sweep, */
+    const uint32_t *tokens; /* or, if not NULL, [n] these, ascending */
+    const float *weights;   /* [n]: the router's; NULL: 1 */
+};
+
+/* Sees the inputs of all matrices but the routers, indexers, embedding and head, a chunk of tokens after the
+ * other, in the order in which they are computed; those of an expert one expert after the other. What a sweep
+ * computes is the same with an observer. */
+struct moeq_observer {
+    void *context;
+    enum moeq_status (*inputs)(void *context, const struct moeq_inputs *inputs, struct moeq_error *err);
+};
+
 /* What the layers of a sweep share. */
 struct moeq_run {
     const struct moeq_source *source;
@@ -29,8 +49,10 @@ struct moeq_run {
     float *weights;             /* [n_tokens, top_k] */
     struct moeq_loader *loader; /* of the weights */
     uint64_t ring;              /* its bytes */
-    struct moeq_bytes packed;   /* small ones, of the router */
-    struct moeq_bytes work;     /* activations */
+    const struct moeq_observer *observer; /* or NULL */
+    struct moeq_bytes observed;           /* of an MLP: its inputs, gate, up and outputs */
+    struct moeq_bytes packed;             /* small ones, of the router */
+    struct moeq_bytes work;               /* activations */
     /* Only where windows are longer than index_topk: which keys each token attends to, chosen by the last
      * layer that has an indexer; see indexer.h. */
     uint8_t *selected; /* [n_tokens, moeq_selected_row(context)] or NULL */

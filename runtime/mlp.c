@@ -1,5 +1,7 @@
 #include "mlp.h"
 
+#include "kernels.h"
+
 static void list_parts(const struct moeq_source *source, enum moeq_part gate, int layer, int expert,
                        const struct moeq_weight *weights[3])
 {
@@ -44,4 +46,35 @@ enum moeq_status moeq_mlp_add(struct moeq_run *run, const struct moeq_mlp *mlp, 
         status =
             moeq_matmul_gated(run->pool, &run->scratch, &mlp->gate, &mlp->up, &run->inputs, &run->gated, err);
     return status ? status : moeq_matmul_add(run->pool, &run->scratch, &mlp->down, &run->gated, &to, err);
+}
+
+enum moeq_status moeq_mlp_add_observed(struct moeq_run *run, const struct moeq_mlp *mlp,
+                                       const struct moeq_inputs *inputs, const struct moeq_sums *to,
+                                       struct moeq_error *err)
+{
+    const uint64_t n = inputs->n, width = mlp->gate.rows;
+    const struct moeq_observer *o = run->observer;
+    enum moeq_status status = o->inputs(o->context, inputs, err);
+    if (!status)
+        status = moeq_bytes_resize(&run->observed, (size_t)(2 * n * width * sizeof(float)), err);
+    float *gate = (float *)(void *)run->observed.data, *up = gate + n * width;
+    if (!status)
+        status = moeq_activations_set(&run->inputs, run->pool, run->arithmetic, inputs->x, inputs->width,
+                                      NULL, n, inputs->width, err);
+    if (!status)
+        status = moeq_matmul(run->pool, &run->scratch, &mlp->gate, &run->inputs, gate, width, err);
+    if (!status)
+        status = moeq_matmul(run->pool, &run->scratch, &mlp->up, &run->inputs, up, width, err);
+    if (status)
+        return status;
+    moeq_kernels()->silu_product(gate, up, n * width);
+    struct moeq_inputs down = *inputs;
+    down.part = (enum moeq_part)((int)inputs->part + 2);
+    down.width = width;
+    down.x = gate;
+    status = o->inputs(o->context, &down, err);
+    if (!status)
+        status =
+            moeq_activations_set(&run->gated, run->pool, run->arithmetic, gate, width, NULL, n, width, err);
+    return status ? status : moeq_matmul_add(run->pool, &run->scratch, &mlp->down, &run->gated, to, err);
 }

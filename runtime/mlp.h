@@ -21,4 +21,10 @@ uint64_t moeq_mlp_bytes(const struct moeq_source *source, enum moeq_part gate, i
 enum moeq_status moeq_mlp_add(struct moeq_run *run, const struct moeq_mlp *mlp, uint64_t first,
                               const uint32_t *rows, const float *weights, uint64_t n, struct moeq_error *err);
 
+/* The same for an observer, who sees both inputs; `inputs` describes those of gate, with x [n, hidden]. The
+ * outputs are added to `to`. */
+enum moeq_status moeq_mlp_add_observed(struct moeq_run *run, const struct moeq_mlp *mlp,
+                                       const struct moeq_inputs *inputs, const struct moeq_sums *to,
+                                       struct moeq_error *err);
+
 #endif

@@ -129,16 +129,32 @@ void moeq_states_rest(struct moeq_states *states)
     }
 }
 
-enum moeq_status moeq_states_gather(const struct moeq_states *states, const uint64_t *tokens, uint64_t n,
-                                    float *rows, struct moeq_error *err)
+enum moeq_status moeq_states_gather(const struct moeq_states *states, int what, const uint64_t *tokens,
+                                    uint64_t n, float *rows, struct moeq_error *err)
+{
+    const uint64_t width = states->width, row = width * sizeof(float);
+    const float *memory = what == MOEQ_HIDDEN ? states->hidden : states->normed;
+    const uint64_t begin = what == MOEQ_HIDDEN ? 0 : states->n_tokens * row;
+    enum moeq_status status = MOEQ_OK;
+    for (uint64_t i = 0; !status && i < n; i++) {
+        if (states->fd < 0)
+            memcpy(rows + i * width, memory + tokens[i] * width, row);
+        else
+            status = transfer(states, false, rows + i * width, row, begin + tokens[i] * row, err);
+    }
+    return status;
+}
+
+enum moeq_status moeq_states_scatter(const struct moeq_states *states, const uint64_t *tokens, uint64_t n,
+                                     float *rows, struct moeq_error *err)
 {
     const uint64_t width = states->width, row = width * sizeof(float);
     enum moeq_status status = MOEQ_OK;
     for (uint64_t i = 0; !status && i < n; i++) {
         if (states->fd < 0)
-            memcpy(rows + i * width, states->hidden + tokens[i] * width, row);
+            memcpy(states->hidden + tokens[i] * width, rows + i * width, row);
         else
-            status = transfer(states, false, rows + i * width, row, tokens[i] * row, err);
+            status = transfer(states, true, rows + i * width, row, tokens[i] * row, err);
     }
     return status;
 }

@@ -35,9 +35,13 @@ enum moeq_status moeq_states_each(struct moeq_states *states, int reads, int wri
  * moeq_states_gather may follow. */
 void moeq_states_rest(struct moeq_states *states);
 
-/* Copies the hidden states of n tokens to rows [n, width]. */
-enum moeq_status moeq_states_gather(const struct moeq_states *states, const uint64_t *tokens, uint64_t n,
-                                    float *rows, struct moeq_error *err);
+/* Copies the hidden or the normed states of n tokens to rows [n, width]. Outside of moeq_states_each. */
+enum moeq_status moeq_states_gather(const struct moeq_states *states, int what, const uint64_t *tokens,
+                                    uint64_t n, float *rows, struct moeq_error *err);
+
+/* Puts rows [n, width] back as the hidden states of n tokens, likewise. */
+enum moeq_status moeq_states_scatter(const struct moeq_states *states, const uint64_t *tokens, uint64_t n,
+                                     float *rows, struct moeq_error *err);
 
 /* Bytes in memory. */
 static inline uint64_t moeq_states_bytes(uint64_t n_group, uint64_t width)

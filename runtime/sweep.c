@@ -69,6 +69,7 @@ static void release_work(struct moeq_run *run)
     moeq_loader_rest(run->loader);
     moeq_bytes_free(&run->packed);
     moeq_bytes_free(&run->work);
+    moeq_bytes_free(&run->observed);
     moeq_activations_free(&run->inputs);
     moeq_activations_free(&run->gated);
     free(run->selected);
@@ -203,6 +204,7 @@ enum moeq_status moeq_sweep_run(struct moeq_sweep *sweep, const int32_t *tokens,
                                 const struct moeq_visitor *visitor, struct moeq_error *err)
 {
     struct moeq_run *run = &sweep->run;
+    run->observer = visitor && visitor->observer.inputs ? &visitor->observer : NULL;
     enum moeq_status status = embed(run, tokens, err);
     if (!status)
         status = moeq_layer_ask(run, 0, err);
@@ -233,7 +235,7 @@ enum moeq_status moeq_sweep_choose(struct moeq_sweep *sweep, const uint64_t *pos
     if (status)
         return status;
     float *x = (float *)(void *)run->work.data;
-    status = moeq_states_gather(&run->states, positions, n, x, err);
+    status = moeq_states_gather(&run->states, MOEQ_HIDDEN, positions, n, x, err);
     return status ? status
                   : moeq_activations_set(&run->inputs, run->pool, run->arithmetic, x, width, NULL, n, width,
                                          err);

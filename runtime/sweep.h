@@ -24,6 +24,7 @@ struct moeq_layer_result {
 struct moeq_visitor {
     void *context;
     enum moeq_status (*layer)(void *context, const struct moeq_layer_result *result, struct moeq_error *err);
+    struct moeq_observer observer;
     struct moeq_progress *progress; /* counts layers */
 };
 

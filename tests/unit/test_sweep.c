@@ -76,6 +76,44 @@ static void test_reads_once(void)
     moeq_pool_join(pool);
 }
 
+struct seen {
+    const struct moeq_source *source;
+    uint64_t n_tokens[MOEQ_PART_OTHER]; /* by part; of experts, all together */
+    int last_layer, last_expert;
+};
+
+static enum moeq_status see(void *context, const struct moeq_inputs *in, struct moeq_error *err)
+{
+    struct seen *seen = context;
+    const struct moeq_weight *w = moeq_source_part(seen->source, in->part, in->layer, in->expert);
+    (void)err;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(w);
+    CU_ASSERT_EQUAL(w->cols, in->width);
+    CU_ASSERT(in->layer > seen->last_layer ||
+              (in->layer == seen->last_layer && in->expert >= seen->last_expert));
+    for (uint64_t i = 0; i < in->n * in->width; i++)
+        CU_ASSERT_FATAL(in->x[i] == in->x[i]);
+    for (uint64_t i = 1; in->tokens && i < in->n; i++)
+        CU_ASSERT(in->tokens[i] > in->tokens[i - 1]);
+    seen->n_tokens[in->part] += in->n;
+    seen->last_layer = in->layer;
+    seen->last_expert = in->expert;
+    return MOEQ_OK;
+}
+
+/* An observer sees every token at every matrix, an expert's at top_k of them. */
+static void check_seen(const struct seen *seen, uint64_t n_tokens)
+{
+    const struct moeq_config *c = &seen->source->config;
+    const uint64_t dense = c->first_dense, moe = c->n_layers - dense;
+    CU_ASSERT_EQUAL(seen->n_tokens[MOEQ_PART_O], n_tokens * c->n_layers);
+    CU_ASSERT_EQUAL(seen->n_tokens[MOEQ_PART_KV_B], n_tokens * c->n_layers);
+    CU_ASSERT_EQUAL(seen->n_tokens[MOEQ_PART_DENSE_DOWN], n_tokens * dense);
+    CU_ASSERT_EQUAL(seen->n_tokens[MOEQ_PART_SHARED_GATE], n_tokens * moe);
+    CU_ASSERT_EQUAL(seen->n_tokens[MOEQ_PART_EXPERT_GATE], n_tokens * moe * c->top_k);
+    CU_ASSERT_EQUAL(seen->n_tokens[MOEQ_PART_EXPERT_DOWN], n_tokens * moe * c->top_k);
+}
+
 /* Hidden states by groups of every size, experts held in every number: the same bits, each weight read once.
  */
 static void test_groups(void)
@@ -98,7 +136,10 @@ static void test_groups(void)
     const struct moeq_sweep_weights weights = moeq_sweep_weights(&source, CONTEXT);
     for (size_t a = 0; a < 2; a++) {
         uint64_t n_bytes = 0;
-        for (uint64_t group = 0; group <= 6; group++) {
+        for (uint64_t run = 0; run <= 13; run++) { /* the second half with an observer */
+            const uint64_t group = run % 7;
+            struct seen seen = {.source = &source, .last_layer = -1};
+            const struct moeq_visitor visitor = {.observer = {&seen, see}};
             struct moeq_sweep sweep;
             struct moeq_sweep_plan plan =
                 moeq_sweep_plan(&source.config, &weights, WINDOWS, CONTEXT, 2, UINT64_MAX);
@@ -110,12 +151,14 @@ static void test_groups(void)
             CU_ASSERT_EQUAL_FATAL(
                 moeq_sweep_init(&sweep, &source, pool, WINDOWS, CONTEXT, arithmetics[a], &plan, NULL),
                 MOEQ_OK);
-            CU_ASSERT_EQUAL(moeq_sweep_run(&sweep, tokens, NULL, NULL), MOEQ_OK);
-            CU_ASSERT_EQUAL(
-                moeq_states_gather(&sweep.run.states, positions, TOKENS, group ? found : expected, NULL),
-                MOEQ_OK);
-            CU_ASSERT(!group || memcmp(found, expected, n * sizeof *found) == 0);
-            n_bytes = group ? n_bytes : moeq_loader_bytes(sweep.run.loader);
+            CU_ASSERT_EQUAL(moeq_sweep_run(&sweep, tokens, run > 6 ? &visitor : NULL, NULL), MOEQ_OK);
+            if (run > 6)
+                check_seen(&seen, TOKENS);
+            CU_ASSERT_EQUAL(moeq_states_gather(&sweep.run.states, MOEQ_HIDDEN, positions, TOKENS,
+                                               run ? found : expected, NULL),
+                            MOEQ_OK);
+            CU_ASSERT(!run || memcmp(found, expected, n * sizeof *found) == 0);
+            n_bytes = run ? n_bytes : moeq_loader_bytes(sweep.run.loader);
             CU_ASSERT_EQUAL(moeq_loader_bytes(sweep.run.loader), n_bytes);
             moeq_sweep_free(&sweep);
         }
