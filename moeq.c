@@ -1,6 +1,7 @@
 /* The one binary: `moeq VERB …`. Each verb is a row of this table; everything else is in
  * <folder>/cmd_<verb>.c. */
 #include "cmd_bench.h"
+#include "cmd_calibrate.h"
 #include "cmd_check.h"
 #include "cmd_convert.h"
 #include "cmd_eval.h"
@@ -19,9 +20,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct moeq_verb *const verbs[] = {&moeq_verb_inspect, &moeq_verb_check, &moeq_verb_convert,
-                                                &moeq_verb_verify,  &moeq_verb_eval,  &moeq_verb_tokenize,
-                                                &moeq_verb_pack,    &moeq_verb_bench, NULL};
+static const struct moeq_verb *const verbs[] = {
+    &moeq_verb_inspect,  &moeq_verb_check,     &moeq_verb_convert, &moeq_verb_verify, &moeq_verb_eval,
+    &moeq_verb_tokenize, &moeq_verb_calibrate, &moeq_verb_pack,    &moeq_verb_bench,  NULL};
 
 static const struct moeq_verb *find_verb(const char *name)
 {

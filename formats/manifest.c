@@ -31,7 +31,8 @@ char *moeq_manifest_seal(json_t *manifest, struct moeq_error *err)
     return text;
 }
 
-static enum moeq_status check_seal(json_t *manifest, struct moeq_error *err)
+static enum moeq_status check_seal(const struct moeq_manifest_kind *kind, json_t *manifest,
+                                   struct moeq_error *err)
 {
     const char *hex;
     struct moeq_hash promised, found;
@@ -46,41 +47,50 @@ static enum moeq_status check_seal(json_t *manifest, struct moeq_error *err)
     if (!moeq_hash_equal(promised, found)) {
         moeq_fail(err, MOEQ_DAMAGED,
                   "the manifest was changed after it was written: its hash of itself is wrong");
-        moeq_error_hint(err, "copy the package again, or convert again with --force");
+        moeq_error_hint(err, "copy the %s again, or %s", kind->what, kind->again);
         return MOEQ_DAMAGED;
     }
     return MOEQ_OK;
 }
 
-static enum moeq_status check_kind(const json_t *manifest, struct moeq_error *err)
+static enum moeq_status check_kind(const struct moeq_manifest_kind *kind, const json_t *manifest,
+                                   struct moeq_error *err)
 {
     const char *format;
     uint64_t version;
     enum moeq_status status = moeq_json_string(manifest, "format", &format, err);
     if (status || (status = moeq_json_uint(manifest, "version", UINT32_MAX, &version, err)))
         return status;
-    if (strcmp(format, MOEQ_PACKAGE_FORMAT) != 0)
-        return moeq_fail(err, MOEQ_DAMAGED, "not the manifest of a moeq package");
-    if (version != MOEQ_PACKAGE_VERSION) {
-        moeq_fail(err, MOEQ_UNSUPPORTED, "package version %llu, this moeq reads version %d",
-                  (unsigned long long)version, MOEQ_PACKAGE_VERSION);
-        moeq_error_hint(err, "use the moeq that wrote it, or convert again");
+    if (strcmp(format, kind->format) != 0)
+        return moeq_fail(err, MOEQ_DAMAGED, "not the manifest of a moeq %s", kind->what);
+    if (version != kind->version) {
+        moeq_fail(err, MOEQ_UNSUPPORTED, "%s version %llu, this moeq reads version %u", kind->what,
+                  (unsigned long long)version, kind->version);
+        moeq_error_hint(err, "use the moeq that wrote it, or %s", kind->again);
         return MOEQ_UNSUPPORTED;
     }
     return MOEQ_OK;
 }
 
-json_t *moeq_manifest_parse(const void *text, size_t n_bytes, struct moeq_error *err)
+json_t *moeq_manifest_parse_as(const struct moeq_manifest_kind *kind, const void *text, size_t n_bytes,
+                               struct moeq_error *err)
 {
     json_t *manifest = moeq_json_parse(text, n_bytes, err);
     if (!manifest)
         return NULL;
     bool good = json_is_object(manifest)
-                    ? check_kind(manifest, err) == MOEQ_OK && check_seal(manifest, err) == MOEQ_OK
-                    : moeq_fail(err, MOEQ_DAMAGED, "not the manifest of a moeq package") == MOEQ_OK;
+                    ? check_kind(kind, manifest, err) == MOEQ_OK && check_seal(kind, manifest, err) == MOEQ_OK
+                    : moeq_fail(err, MOEQ_DAMAGED, "not the manifest of a moeq %s", kind->what) == MOEQ_OK;
     if (!good) {
         json_decref(manifest);
         return NULL;
     }
     return manifest;
+}
+
+json_t *moeq_manifest_parse(const void *text, size_t n_bytes, struct moeq_error *err)
+{
+    static const struct moeq_manifest_kind kind = {MOEQ_PACKAGE_FORMAT, MOEQ_PACKAGE_VERSION, "package",
+                                                   "convert again with --force"};
+    return moeq_manifest_parse_as(&kind, text, n_bytes, err);
 }

@@ -153,6 +153,20 @@ enum moeq_status moeq_out_write(struct moeq_out *out, const void *data, size_t n
     return MOEQ_OK;
 }
 
+enum moeq_status moeq_out_write_at(struct moeq_out *out, uint64_t offset, const void *data, size_t n_bytes,
+                                   struct moeq_error *err)
+{
+    const uint64_t end = out->n_written;
+    if (lseek(out->fd, (off_t)offset, SEEK_SET) < 0)
+        return moeq_fail_errno(err, errno, "cannot write");
+    out->n_written = offset;
+    enum moeq_status status = moeq_out_write(out, data, n_bytes, err);
+    out->n_written = end;
+    if (!status && lseek(out->fd, (off_t)end, SEEK_SET) < 0)
+        status = moeq_fail_errno(err, errno, "cannot write");
+    return status;
+}
+
 static enum moeq_status make_durable(struct moeq_out *out, moeq_out_check *check, void *context,
                                      struct moeq_error *err)
 {

@@ -44,6 +44,10 @@ enum moeq_status moeq_out_create(struct moeq_out *out, const struct moeq_out_dir
 enum moeq_status moeq_out_write(struct moeq_out *out, const void *data, size_t n_bytes,
                                 struct moeq_error *err);
 
+/* Writes over what is there already, at `offset`. */
+enum moeq_status moeq_out_write_at(struct moeq_out *out, uint64_t offset, const void *data, size_t n_bytes,
+                                   struct moeq_error *err);
+
 /* Reads a finished but not yet renamed file back. */
 typedef enum moeq_status moeq_out_check(void *context, const char *path, struct moeq_error *err);
 

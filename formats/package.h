@@ -103,4 +103,15 @@ char *moeq_manifest_seal(json_t *manifest, struct moeq_error *err);
 /* Parses a manifest's text and checks its seal, format and version; the fuzz target's entry. */
 json_t *moeq_manifest_parse(const void *text, size_t n_bytes, struct moeq_error *err);
 
+/* The same for other folders that are sealed like a package. */
+struct moeq_manifest_kind {
+    const char *format;
+    unsigned version;
+    const char *what;  /* "package" */
+    const char *again; /* what makes a new one */
+};
+
+json_t *moeq_manifest_parse_as(const struct moeq_manifest_kind *kind, const void *text, size_t n_bytes,
+                               struct moeq_error *err);
+
 #endif

@@ -69,6 +69,20 @@ void moeq_print_text(FILE *out, const char *text, int width)
     fprintf(out, "%*s", missing > 0 ? missing : 0, "");
 }
 
+enum moeq_status moeq_verb_check_budget(uint64_t wanted, uint64_t needed, bool too_little, const char *path,
+                                        struct moeq_error *err)
+{
+    char least[MOEQ_SIZE_TEXT], given[MOEQ_SIZE_TEXT];
+    if (!wanted || !too_little)
+        return MOEQ_OK;
+    moeq_fail(err, MOEQ_OVER_MEMORY, "--mem is %s, this needs at least %s",
+              moeq_size_text((double)wanted, given), moeq_size_text((double)needed, least));
+    moeq_error_in_file(err, path);
+    moeq_error_hint(err, "give --mem %lluM, or a smaller --ctx",
+                    (unsigned long long)(needed / (1u << 20) + 1));
+    return MOEQ_OVER_MEMORY;
+}
+
 double moeq_clock(void)
 {
     struct timespec t;

@@ -67,6 +67,14 @@ void moeq_print_text(FILE *out, const char *text, int width);
 /* The characters that it prints. */
 int moeq_text_width(const char *text);
 
+/* What a plan of memory leaves to stacks of threads, the allocator and what is read of files. */
+#define MOEQ_SMALL_MEMORY (24u << 20)
+
+/* MOEQ_OVER_MEMORY, with what to give instead, where --mem was given as `wanted` bytes and is too little for
+ * `needed`; without --mem it may be tried. */
+enum moeq_status moeq_verb_check_budget(uint64_t wanted, uint64_t needed, bool too_little, const char *path,
+                                        struct moeq_error *err);
+
 /* Seconds of a clock that only goes forward. */
 double moeq_clock(void);
 

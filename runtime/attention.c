@@ -233,8 +233,8 @@ static enum moeq_status attend_group(void *context, struct moeq_error *err)
     struct moeq_run *run = a->run;
     const struct moeq_states *states = &run->states;
     enum moeq_status status = MOEQ_OK;
-    for (uint64_t t = 0; !status && t < states->n; t += run->chunk) {
-        a->n_chunk = states->n - t < run->chunk ? states->n - t : run->chunk;
+    for (uint64_t t = 0; !status && t < states->n; t += a->n_chunk) {
+        a->n_chunk = moeq_chunk_tokens(run, states->first + t, states->n - t);
         a->hidden = states->hidden + t * run->config->hidden;
         a->selected =
             run->selected ? run->selected + (states->first + t) * moeq_selected_row(run->context) : NULL;

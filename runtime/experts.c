@@ -160,6 +160,19 @@ static enum moeq_status add_chunk_observed(struct moeq_run *run, const struct mo
     return status ? status : moeq_states_scatter(&run->states, rows, n, hidden, err);
 }
 
+/* The first of n sorted tokens from `i` on that is of another part than token i, or behind a chunk. */
+static uint64_t end_of_chunk(const struct moeq_run *run, const uint32_t *tokens, uint64_t i, uint64_t n)
+{
+    const uint64_t first = tokens[i];
+    uint64_t end = i, last = UINT64_MAX;
+    for (size_t k = run->observer->n_ends; k-- > 0;)
+        if (run->observer->ends[k] > first)
+            last = run->observer->ends[k];
+    while (end < n && end - i < run->chunk && tokens[end] < last)
+        end++;
+    return end;
+}
+
 static enum moeq_status run_expert_observed(struct experts *x, uint32_t e, float *room, uint64_t *rows,
                                             struct moeq_error *err)
 {
@@ -167,12 +180,13 @@ static enum moeq_status run_expert_observed(struct experts *x, uint32_t e, float
     const struct assignment *a = &x->assignment;
     const uint64_t n = list_tokens(run, e, a->rows, a->weights);
     enum moeq_status status = moeq_mlp_get(run, &x->mlps[e], err);
-    for (uint64_t i = 0; !status && i < n; i += run->chunk) {
+    for (uint64_t i = 0, end; !status && i < n; i = end) {
+        end = end_of_chunk(run, a->rows, i, n);
         struct moeq_inputs inputs = {.layer = x->layer,
                                      .expert = (int)e,
                                      .part = MOEQ_PART_EXPERT_GATE,
                                      .width = run->config->hidden,
-                                     .n = n - i < run->chunk ? n - i : run->chunk,
+                                     .n = end - i,
                                      .tokens = a->rows + i,
                                      .weights = a->weights + i};
         status = add_chunk_observed(run, &x->mlps[e], &inputs, room, rows, err);

@@ -22,6 +22,15 @@ struct ffn {
     uint64_t first;        /* token of the group that the current chunk begins with */
 };
 
+uint64_t moeq_chunk_tokens(const struct moeq_run *run, uint64_t first, uint64_t left)
+{
+    uint64_t n = left < run->chunk ? left : run->chunk;
+    for (size_t i = 0; run->observer && i < run->observer->n_ends; i++)
+        if (run->observer->ends[i] > first)
+            return run->observer->ends[i] - first < n ? run->observer->ends[i] - first : n;
+    return n;
+}
+
 /* ---- norm and router ---- */
 
 static enum moeq_status norm_tokens(void *context, unsigned worker, uint64_t begin, uint64_t end,
@@ -77,10 +86,26 @@ static enum moeq_status route_group(struct ffn *f, struct moeq_error *err)
     return status;
 }
 
+static enum moeq_status observe_router(const struct ffn *f, struct moeq_error *err)
+{
+    const struct moeq_states *states = &f->run->states;
+    const struct moeq_observer *o = f->run->observer;
+    const struct moeq_inputs inputs = {.layer = f->layer,
+                                       .expert = -1,
+                                       .part = MOEQ_PART_ROUTER,
+                                       .width = states->width,
+                                       .n = states->n,
+                                       .x = states->normed,
+                                       .first = states->first};
+    return o->inputs(o->context, &inputs, err);
+}
+
 static enum moeq_status prepare_group(void *context, struct moeq_error *err)
 {
     struct ffn *f = context;
     enum moeq_status status = moeq_pool_for(f->run->pool, f->run->states.n, TOKEN_GRAIN, norm_tokens, f, err);
+    if (!status && f->moe && f->run->observer)
+        status = observe_router(f, err);
     return status || !f->moe ? status : route_group(f, err);
 }
 
@@ -152,8 +177,8 @@ static enum moeq_status add_group(void *context, struct moeq_error *err)
     struct ffn *f = context;
     struct moeq_run *run = f->run;
     enum moeq_status status = MOEQ_OK;
-    for (uint64_t t = 0; !status && t < run->states.n; t += run->chunk) {
-        const uint64_t left = run->states.n - t, n = left < run->chunk ? left : run->chunk;
+    for (uint64_t t = 0, n; !status && t < run->states.n; t += n) {
+        n = moeq_chunk_tokens(run, run->states.first + t, run->states.n - t);
         status =
             run->observer ? add_observed(f, t, n, err) : moeq_mlp_add(run, &f->mlp, t, NULL, NULL, n, err);
     }

@@ -14,8 +14,8 @@
 /* Inputs of one matrix, or of those that share them, for some tokens of a sweep. Borrowed for the call. */
 struct moeq_inputs {
     int layer, expert;   /* expert -1 where the part has none */
-    enum moeq_part part; /* q or q_a, whose inputs kv_a shares; q_b; kv_b; o; gate, whose inputs up shares;
-                            down */
+    enum moeq_part part; /* q or q_a, whose inputs kv_a shares; q_b; kv_b; o; router; gate, whose inputs up
+                            shares; down */
     uint64_t width, n;
     const float *x;         /* [n, width] */
     uint64_t first;         /* tokens first … first + n - 1 of the sweep, */
@@ -23,12 +23,15 @@ struct moeq_inputs {
     const float *weights;   /* [n]: the router's; NULL: 1 */
 };
 
-/* Sees the inputs of all matrices but the routers, indexers, embedding and head, a chunk of tokens after the
+/* Sees the inputs of all matrices but the indexers, embedding and head, a chunk of tokens after the
  * other, in the order in which they are computed; those of an expert one expert after the other. What a sweep
  * computes is the same with an observer. */
 struct moeq_observer {
     void *context;
     enum moeq_status (*inputs)(void *context, const struct moeq_inputs *inputs, struct moeq_error *err);
+    const uint64_t *ends; /* [n_ends] tokens at which a part of the sweep ends, ascending, whole windows, the
+                             last the end of all: chunks do not cross them. NULL: one part */
+    size_t n_ends;
 };
 
 /* What the layers of a sweep share. */
@@ -68,6 +71,9 @@ enum moeq_status moeq_layer_ask(struct moeq_run *run, int layer, struct moeq_err
 
 /* The first part of that. */
 enum moeq_status moeq_layer_ask_attention(struct moeq_run *run, int layer, struct moeq_error *err);
+
+/* Tokens of a chunk that begins with token `first` of the sweep, of which `left` are to come. */
+uint64_t moeq_chunk_tokens(const struct moeq_run *run, uint64_t first, uint64_t left);
 
 /* Bytes of activations (`work`) that the layers need at most. */
 uint64_t moeq_layer_work_bytes(const struct moeq_config *config, uint64_t chunk);

@@ -94,26 +94,15 @@ static const char *arithmetic_name(const struct eval_options *o)
     return arithmetic_of(o) == MOEQ_FAST ? "bf16" : "float32";
 }
 
-/* Stacks of threads, the allocator's share, what is read of files. */
-#define SMALL_THINGS (24u << 20)
-
 /* With --mem, what is over what the process has already; otherwise most of what is free. */
 static enum moeq_status share_memory(struct eval *e, unsigned n_jobs, struct moeq_error *err)
 {
     const struct moeq_source *reference = e->options->reference ? &e->reference : NULL;
-    const uint64_t used = moeq_resident_memory() + SMALL_THINGS, wanted = e->options->memory;
+    const uint64_t used = moeq_resident_memory() + MOEQ_SMALL_MEMORY, wanted = e->options->memory;
     const uint64_t available = moeq_available_memory();
     const uint64_t budget = !wanted ? available - available / 8 : wanted > used ? wanted - used : 0;
     e->plan = moeq_evaluate_plan(&e->source, reference, &e->windows, n_jobs, budget);
-    if (e->plan.total <= budget || !wanted) /* without --mem: let it try */
-        return MOEQ_OK;
-    char least[MOEQ_SIZE_TEXT], given[MOEQ_SIZE_TEXT];
-    moeq_fail(err, MOEQ_OVER_MEMORY, "--mem is %s, this needs at least %s",
-              moeq_size_text((double)wanted, given), moeq_size_text((double)(e->plan.total + used), least));
-    moeq_error_in_file(err, e->source.path);
-    moeq_error_hint(err, "give --mem %lluM, or a smaller --ctx",
-                    (unsigned long long)((e->plan.total + used) / (1u << 20) + 1));
-    return MOEQ_OVER_MEMORY;
+    return moeq_verb_check_budget(wanted, e->plan.total + used, e->plan.total > budget, e->source.path, err);
 }
 
 static enum moeq_status evaluate(struct eval *e, struct moeq_error *err)

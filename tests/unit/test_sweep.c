@@ -139,7 +139,7 @@ static void test_groups(void)
         for (uint64_t run = 0; run <= 13; run++) { /* the second half with an observer */
             const uint64_t group = run % 7;
             struct seen seen = {.source = &source, .last_layer = -1};
-            const struct moeq_visitor visitor = {.observer = {&seen, see}};
+            const struct moeq_visitor visitor = {.observer = {.context = &seen, .inputs = see}};
             struct moeq_sweep sweep;
             struct moeq_sweep_plan plan =
                 moeq_sweep_plan(&source.config, &weights, WINDOWS, CONTEXT, 2, UINT64_MAX);
