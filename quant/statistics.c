@@ -139,6 +139,23 @@ static enum moeq_status read_manifest(struct moeq_statistics *s, struct moeq_err
     return status;
 }
 
+static enum moeq_status read_text_of(const char *folder, struct moeq_bytes *text, struct moeq_error *err)
+{
+    char *path = moeq_path_join(folder, MOEQ_MANIFEST_NAME, err);
+    if (!path)
+        return MOEQ_OVER_MEMORY;
+    enum moeq_status status = MOEQ_OK;
+    if (moeq_path_is_dir(folder) && !moeq_path_exists(path)) {
+        status = moeq_fail(err, MOEQ_DAMAGED, "these are no finished statistics: %s is missing",
+                           MOEQ_MANIFEST_NAME);
+        moeq_error_hint(err, "finish them with the command that began them");
+    } else {
+        status = moeq_file_read_all(path, SIZE_MAX, text, err);
+    }
+    free(path);
+    return status;
+}
+
 enum moeq_status moeq_statistics_open(struct moeq_statistics *statistics, const char *path,
                                       struct moeq_error *err)
 {
@@ -146,7 +163,7 @@ enum moeq_status moeq_statistics_open(struct moeq_statistics *statistics, const 
     *statistics = (struct moeq_statistics){0};
     if (!(statistics->path = moeq_strdup(path, err)))
         return MOEQ_OVER_MEMORY;
-    enum moeq_status status = moeq_file_read_member(path, MOEQ_MANIFEST_NAME, SIZE_MAX, &text, err);
+    enum moeq_status status = read_text_of(path, &text, err);
     if (!status && !(statistics->manifest = moeq_statistics_parse(text.data, text.n_bytes, err)))
         status = err ? err->status : MOEQ_DAMAGED;
     if (!status)
