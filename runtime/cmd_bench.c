@@ -70,6 +70,8 @@ struct bench {
     struct moeq_pool *pool;
     struct moeq_machine machine;
     struct moeq_peaks peaks;
+    const uint64_t *counts; /* of tokens */
+    size_t n_counts;
     json_t *json;
 };
 
@@ -166,17 +168,29 @@ struct group {
     struct moeq_product_rate rates[MAX_COUNTS];
 };
 
-/* One value of a row with what it is compared to, or nothing. */
-static void print_cell(const struct bench *b, double rate, double other, const char *unit)
+#define LINE_BYTES 256
+
+/* One value of a row with what it is compared to, or nothing, behind a line. */
+static void add_cell(char line[LINE_BYTES], double rate, double other, char unit)
 {
     char text[32] = "";
+    const size_t n = strlen(line);
+    const int n_decimals = rate < 9.995 ? 2 : rate < 99.95;
     if (rate > 0 && other > 0)
-        snprintf(text, sizeof text, *unit == '%' ? "%.0f%s" : "%.2f%s",
-                 *unit == '%' ? 100 * rate / other : rate / other, unit);
+        snprintf(text, sizeof text, unit == '%' ? "%.0f%c" : "%.2f%c", (unit == '%' ? 100 : 1) * rate / other,
+                 unit);
     if (rate > 0)
-        print(b, "  %6.*f %5s", rate < 9.995 ? 2 : rate < 99.95 ? 1 : 0, rate, text);
+        snprintf(line + n, LINE_BYTES - n, "  %6.*f %5s", n_decimals, rate, text);
     else
-        print(b, "  %6s %5s", "", "");
+        snprintf(line + n, LINE_BYTES - n, "%14s", "");
+}
+
+static void print_line(const struct bench *b, const char *line)
+{
+    size_t n = strlen(line);
+    while (n && line[n - 1] == ' ')
+        n--;
+    print(b, "%.*s\n", (int)n, line);
 }
 
 /* What the products of the fast arithmetic could reach. */
@@ -195,21 +209,22 @@ static void print_group(const struct bench *b, const struct group *g)
             any = any || (row == WEIGHTS ? g->rates[i].weights > 0 : row != BLAS || g->rates[i].blas > 0);
         if (!any)
             continue;
-        print(b, "  %-15s %-8s", row == EXACT ? g->level : "", names[row]);
+        char line[LINE_BYTES];
+        snprintf(line, sizeof line, "  %-15s %-8s", row == EXACT ? g->level : "", names[row]);
         for (size_t i = 0; i < g->product.n; i++) {
             const struct moeq_product_rate *r = &g->rates[i];
             if (row == EXACT)
-                print_cell(b, r->exact, b->peaks.f32, "%");
+                add_cell(line, r->exact, b->peaks.f32, '%');
             else if (row == FAST)
-                print_cell(b, r->fast, fast_peak(b), "%");
+                add_cell(line, r->fast, fast_peak(b), '%');
             else if (row == THREADS)
-                print_cell(b, r->all_jobs, r->fast, "x");
+                add_cell(line, r->all_jobs, r->fast, 'x');
             else if (row == WEIGHTS)
-                print_cell(b, r->weights, b->peaks.read, "%");
+                add_cell(line, r->weights, b->peaks.read, '%');
             else
-                print_cell(b, r->blas, r->fast, "x");
+                add_cell(line, r->blas, r->fast, 'x');
         }
-        print(b, "\n");
+        print_line(b, line);
     }
 }
 
@@ -252,12 +267,8 @@ static enum moeq_status bench_group(struct bench *b, json_t **list, const char *
     struct group g = {.level = level,
                       .product = {.rows = shape->rows,
                                   .cols = shape->cols,
-                                  .n_tokens = o->tokens ? &o->tokens
-                                              : o->all  ? token_counts
-                                                        : quick_counts,
-                                  .n = o->tokens ? 1
-                                       : o->all  ? N_OF(token_counts)
-                                                 : N_OF(quick_counts),
+                                  .n_tokens = b->counts,
+                                  .n = b->n_counts,
                                   .blas_tokens = o->tokens ? o->tokens : BLAS_TOKENS}};
     enum moeq_status status = parse_level(level, &g.product.format, err);
     if (!status)
@@ -274,13 +285,13 @@ static enum moeq_status bench_products(struct bench *b, struct moeq_error *err)
     const struct bench_options *o = b->options;
     enum moeq_status status = MOEQ_OK;
     json_t *list = json_array();
-    print(b, "\n%-26s", "products, GFLOP/s     M");
-    for (size_t m = 0; m < (o->tokens ? 1 : o->all ? N_OF(token_counts) : N_OF(quick_counts)); m++)
-        print(b, "  %6llu      ",
-              (unsigned long long)(o->tokens ? o->tokens
-                                   : o->all  ? token_counts[m]
-                                             : quick_counts[m]));
+    char line[LINE_BYTES] = "products, GFLOP/s       M";
+    for (size_t m = 0; m < b->n_counts; m++) {
+        const size_t n = strlen(line);
+        snprintf(line + n, sizeof line - n, "  %6llu %5s", (unsigned long long)b->counts[m], "");
+    }
     print(b, "\n");
+    print_line(b, line);
     for (size_t s = 0; !status && s < N_OF(shapes); s++) {
         if (!o->all && !shapes[s].quick)
             continue;
@@ -380,13 +391,20 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
 {
     static enum moeq_status (*const parts[])(struct bench *, struct moeq_error *) = {
         bench_peaks, bench_file, bench_products, bench_encoders, bench_hashes};
-    struct bench b = {.options = options};
+    const struct bench_options *o = options;
+    struct bench b = {.options = o,
+                      .counts = o->tokens ? &o->tokens
+                                : o->all  ? token_counts
+                                          : quick_counts,
+                      .n_counts = o->tokens ? 1
+                                  : o->all  ? N_OF(token_counts)
+                                            : N_OF(quick_counts)};
     struct moeq_format format;
     (void)positional;
     (void)n_positional;
-    if (b.options->level && parse_level(b.options->level, &format, err))
+    if (o->level && parse_level(o->level, &format, err))
         return MOEQ_USAGE;
-    b.pool = moeq_verb_pool(&b.options->common, err);
+    b.pool = moeq_verb_pool(&o->common, err);
     if (!b.pool)
         return MOEQ_OVER_MEMORY;
     b.json = json_pack("{s:s, s:i, s:s}", "moeq", "bench", "version", 2, "tool", MOEQ_VERSION);
