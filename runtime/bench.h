@@ -14,6 +14,7 @@ struct moeq_machine {
     char system[256];  /* kernel, architecture, distribution */
     unsigned n_cpus;   /* that this process may use */
     uint64_t n_memory; /* bytes */
+    double load;       /* of the last minute: what else ran; -1: unknown */
     const char *kernels;
     const char *compiler, *flags; /* without those that kernels add for their instruction set */
 };

@@ -3,6 +3,7 @@
 #include "memory.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/utsname.h>
 
 /* The rest of the first line of a file that begins with `key`, behind the separator and spaces and without
@@ -35,6 +36,8 @@ void moeq_machine_describe(struct moeq_machine *machine)
                                      .flags = MOEQ_COMPILER_FLAGS};
     find_line("/proc/cpuinfo", "model name", ':', machine->cpu, sizeof machine->cpu);
     find_line("/etc/os-release", "PRETTY_NAME", '=', distribution, sizeof distribution);
+    if (getloadavg(&machine->load, 1) != 1)
+        machine->load = -1;
     if (uname(&system) == 0)
         snprintf(machine->system, sizeof machine->system, "%.32s %.64s %.16s, %.100s", system.sysname,
                  system.release, system.machine, distribution);

@@ -100,13 +100,13 @@ static void report_machine(struct bench *b)
     const unsigned jobs = moeq_pool_jobs(b->pool);
     char memory[MOEQ_SIZE_TEXT];
     moeq_json_set(&b->json, "machine",
-                  json_pack("{s:s, s:I, s:I, s:I, s:s, s:s, s:s, s:s}", "cpu", m->cpu, "cpus",
+                  json_pack("{s:s, s:I, s:I, s:I, s:f, s:s, s:s, s:s, s:s}", "cpu", m->cpu, "cpus",
                             (json_int_t)m->n_cpus, "threads", (json_int_t)jobs, "memory_bytes",
-                            (json_int_t)m->n_memory, "kernels", m->kernels, "system", m->system, "compiler",
-                            m->compiler, "flags", m->flags));
+                            (json_int_t)m->n_memory, "load_before", m->load, "kernels", m->kernels, "system",
+                            m->system, "compiler", m->compiler, "flags", m->flags));
     print(b, "machine        %s, %u CPUs, %u threads used, %s of memory\n", m->cpu, m->n_cpus, jobs,
           moeq_size_text((double)m->n_memory, memory));
-    print(b, "system         %s\n", m->system);
+    print(b, "system         %s; load of the minute before %.2f\n", m->system, m->load);
     print(b, "program        moeq %s, %s, %s; kernels %s\n\n", MOEQ_VERSION, m->compiler, m->flags,
           m->kernels);
 }
