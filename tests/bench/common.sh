@@ -33,5 +33,5 @@ json_strings() {
     sed 's/[\\"]/\\&/g; s/\t/ /g; s/.*/"&"/' | json_list
 }
 json_list() {
-    paste -sd, | sed 's/^.*$/[&]/; s/^$/[]/'
+    paste -sd, | sed 's/.*/[&]/'
 }
