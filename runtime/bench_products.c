@@ -21,8 +21,7 @@ struct product {
 /* The quickest arithmetic for so many tokens. */
 static enum moeq_arithmetic fast_for(uint64_t n_tokens)
 {
-    (void)n_tokens;
-    return MOEQ_FAST;
+    return n_tokens <= MOEQ_FEW_TOKENS ? MOEQ_FEW : MOEQ_FAST;
 }
 
 /* ---- a matrix, its copies and its inputs ---- */
