@@ -160,13 +160,14 @@ static enum moeq_status bench_bytes(struct bench *b, struct moeq_error *err)
         const char *level;
         enum moeq_scales scales;
     } encoded[] = {
-        {"int2-g64", MOEQ_SCALES_SEARCH},      {"int3-g64", MOEQ_SCALES_SEARCH},
-        {"int4-g64", MOEQ_SCALES_SEARCH},      {"int4-g128", MOEQ_SCALES_SEARCH},
-        {"int4-g64-asym", MOEQ_SCALES_SEARCH}, {"int8-g128", MOEQ_SCALES_SEARCH},
-        {"int2-g64", MOEQ_SCALES_ABSMAX},      {"int3-g64", MOEQ_SCALES_ABSMAX},
-        {"int4-g64", MOEQ_SCALES_ABSMAX},      {"int4-g128", MOEQ_SCALES_ABSMAX},
-        {"int4-g64-asym", MOEQ_SCALES_ABSMAX}, {"int8-g128", MOEQ_SCALES_ABSMAX},
-        {"fp8", MOEQ_SCALES_SEARCH},           {"bf16", MOEQ_SCALES_SEARCH},
+        {"int2-g64", MOEQ_SCALES_SEARCH},  {"int3-g64", MOEQ_SCALES_SEARCH},
+        {"int6-g64", MOEQ_SCALES_SEARCH},  {"int4-g64", MOEQ_SCALES_SEARCH},
+        {"int4-g128", MOEQ_SCALES_SEARCH}, {"int4-g64-asym", MOEQ_SCALES_SEARCH},
+        {"int8-g128", MOEQ_SCALES_SEARCH}, {"int2-g64", MOEQ_SCALES_ABSMAX},
+        {"int3-g64", MOEQ_SCALES_ABSMAX},  {"int4-g64", MOEQ_SCALES_ABSMAX},
+        {"int4-g128", MOEQ_SCALES_ABSMAX}, {"int4-g64-asym", MOEQ_SCALES_ABSMAX},
+        {"int8-g128", MOEQ_SCALES_ABSMAX}, {"fp8", MOEQ_SCALES_SEARCH},
+        {"bf16", MOEQ_SCALES_SEARCH},
     };
     double xxh3 = 0, sha256 = 0;
     enum moeq_status status = moeq_bench_hashes(&xxh3, &sha256, err);
