@@ -32,8 +32,12 @@ static inline __attribute__((always_inline)) void decode_int(unsigned bits, cons
         uint64_t g = (col + begin) / group;
         float scale = moeq_bf16_decode(scales[g]);
         int zero = moeq_zero_point(matrix, &p, row, g);
-        for (uint64_t i = begin; i < end; i++)
-            out[i] = (float)((int)moeq_code_at(codes, bits, i) - zero) * scale;
+        uint64_t i = begin;
+        for (; bits < 8 && i + 8 <= end; i += 8) /* whole bytes: where the codes lie in them is constant */
+            for (unsigned k = 0; k < 8; k++)
+                out[i + k] = (float)((int)moeq_code_at(codes + i / 8 * bits, bits, k) - zero) * scale;
+        for (; i < end; i++)
+            out[i] = (float)((int)(bits == 8 ? codes[i] : moeq_code_at(codes, bits, i)) - zero) * scale;
     }
 }
 
