@@ -313,11 +313,14 @@ static enum moeq_status bench_encoders(struct bench *b, struct moeq_error *err)
         const char *level;
         enum moeq_scales scales;
     } encoded[] = {
-        {"int4-g64", MOEQ_SCALES_SEARCH},      {"int4-g128", MOEQ_SCALES_SEARCH},
-        {"int4-g64-asym", MOEQ_SCALES_SEARCH}, {"int8-g128", MOEQ_SCALES_SEARCH},
-        {"int4-g64", MOEQ_SCALES_ABSMAX},      {"int4-g128", MOEQ_SCALES_ABSMAX},
-        {"int4-g64-asym", MOEQ_SCALES_ABSMAX}, {"int8-g128", MOEQ_SCALES_ABSMAX},
-        {"fp8", MOEQ_SCALES_SEARCH},           {"bf16", MOEQ_SCALES_SEARCH},
+        {"int2-g64", MOEQ_SCALES_SEARCH},  {"int3-g64", MOEQ_SCALES_SEARCH},
+        {"int6-g64", MOEQ_SCALES_SEARCH},  {"int4-g64", MOEQ_SCALES_SEARCH},
+        {"int4-g128", MOEQ_SCALES_SEARCH}, {"int4-g64-asym", MOEQ_SCALES_SEARCH},
+        {"int8-g128", MOEQ_SCALES_SEARCH}, {"int2-g64", MOEQ_SCALES_ABSMAX},
+        {"int3-g64", MOEQ_SCALES_ABSMAX},  {"int4-g64", MOEQ_SCALES_ABSMAX},
+        {"int4-g128", MOEQ_SCALES_ABSMAX}, {"int4-g64-asym", MOEQ_SCALES_ABSMAX},
+        {"int8-g128", MOEQ_SCALES_ABSMAX}, {"fp8", MOEQ_SCALES_SEARCH},
+        {"bf16", MOEQ_SCALES_SEARCH},
     };
     json_t *list = json_array();
     enum moeq_status status = MOEQ_OK;
