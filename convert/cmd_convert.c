@@ -19,16 +19,15 @@ static const struct moeq_option options_table[] = {
     {"output", 'o', MOEQ_OPTION_TEXT, "PKG", "folder of the package, usually NAME.moeq", OPTION(out), 0, 0,
      NULL},
     {"level", 'l', MOEQ_OPTION_TEXT, "LEVEL",
-     "level of every matrix of the layers: bf16, fp8, int8, int4, f32, also as int4-g64-asym; without it all "
-     "stay "
-     "as they are",
+     "level of every matrix of the layers: bf16, fp8, int8, int6, int5, int4, int3, int2, f32, also as "
+     "int4-g64-asym; without it all stay as they are",
      OPTION(level), 0, 0, NULL},
-    {"group", 'g', MOEQ_OPTION_CHOICE, "N",
-     "weights of a row that share a scale, for int8 and int4; default 128", OPTION(group), 0, 0, "32|64|128"},
-    {"asym", 0, MOEQ_OPTION_FLAG, NULL, "asymmetric int4: a zero point for each group", OPTION(asymmetric), 0,
-     0, NULL},
+    {"group", 'g', MOEQ_OPTION_CHOICE, "N", "weights of a row that share a scale, for integers; default 128",
+     OPTION(group), 0, 0, "32|64|128"},
+    {"asym", 0, MOEQ_OPTION_FLAG, NULL, "asymmetric integers below 8 bits: a zero point for each group",
+     OPTION(asymmetric), 0, 0, NULL},
     {"scales", 0, MOEQ_OPTION_CHOICE, "HOW",
-     "how scales of int8 and int4 are found: search tries some and takes the one of the smallest squared "
+     "how scales of integers are found: search tries some and takes the one of the smallest squared "
      "error; absmax takes that of the largest magnitude, which is faster and less exact; default search",
      OPTION(scales), 0, 0, "search|absmax"},
     {"rule", 'r', MOEQ_OPTION_LIST, "KEY=LEVEL,…",
@@ -102,14 +101,14 @@ static enum moeq_status check_defaults(const struct conversion *c, const struct 
     }
     enum moeq_status status = MOEQ_OK;
     if (o->asymmetric && !asymmetric)
-        status = moeq_fail(err, MOEQ_USAGE, "--asym is for int4, which neither --level nor a rule makes");
-    else if (o->group && !group)
-        status =
-            moeq_fail(err, MOEQ_USAGE,
-                      "--group %s is for int4 and int8, and neither --level nor a rule takes it", o->group);
-    else if (o->scales && !has_scales)
         status = moeq_fail(err, MOEQ_USAGE,
-                           "--scales is for int4 and int8, which neither --level nor a rule makes");
+                           "--asym is for integers below 8 bits, which neither --level nor a rule makes");
+    else if (o->group && !group)
+        status = moeq_fail(err, MOEQ_USAGE,
+                           "--group %s is for integers, and neither --level nor a rule takes it", o->group);
+    else if (o->scales && !has_scales)
+        status =
+            moeq_fail(err, MOEQ_USAGE, "--scales is for integers, which neither --level nor a rule makes");
     moeq_error_hint(err, "drop it, or give --level int4 or a rule such as experts=int4");
     return status;
 }

@@ -8,7 +8,8 @@
 
 const struct moeq_level *const moeq_levels[] = {
     &moeq_level_f32,  &moeq_level_f16,  &moeq_level_bf16, &moeq_level_fp8,
-    &moeq_level_int8, &moeq_level_int4, &moeq_level_raw,  NULL,
+    &moeq_level_int8, &moeq_level_int6, &moeq_level_int5, &moeq_level_int4,
+    &moeq_level_int3, &moeq_level_int2, &moeq_level_raw,  NULL,
 };
 
 const char *const moeq_scales_names[] = {[MOEQ_SCALES_SEARCH] = "search", [MOEQ_SCALES_ABSMAX] = "absmax"};
@@ -28,9 +29,14 @@ const struct moeq_level moeq_level_raw = {.name = "raw", .dtype = MOEQ_U8, .size
 
 static enum moeq_status unknown_format(const char *text, struct moeq_error *err)
 {
+    char names[128] = "";
+    size_t used = 0;
+    for (size_t i = 0; moeq_levels[i]; i++)
+        if (moeq_levels[i]->encode)
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "",
+                                     moeq_levels[i]->name);
     moeq_fail(err, MOEQ_USAGE, "\"%s\" is not a level", text);
-    moeq_error_hint(err,
-                    "levels: f32, bf16, fp8, int8, int4; integers with -g32, -g64 or -g128, int4 also -asym");
+    moeq_error_hint(err, "levels: %s; integers with -g32, -g64 or -g128, below 8 bits also -asym", names);
     return MOEQ_USAGE;
 }
 

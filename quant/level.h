@@ -9,12 +9,13 @@
  *   fp8              E4M3 codes [rows, cols]; zeros up to a multiple of 4; float32 scales
  *                    [ceil(rows/128), ceil(cols/128)]; value = code * scale. This is an FP8 release's own
  *                    weight and weight_scale_inv, so such a source is copied bit for bit.
- *   int8, int4       codes, each row a bit stream of its own: element e occupies bits [e*B, e*B+B), least
- *                    significant first, padded to whole bytes; zeros up to a multiple of 2; BF16 scales
+ *   int8, int6, int5, int4, int3, int2
+ *                    codes of B bits, each row a bit stream of its own: element e occupies bits [e*B, e*B+B),
+ *                    least significant first, padded to whole bytes; zeros up to a multiple of 2; BF16 scales
  *                    [rows, groups], groups = ceil(cols/group).
  *                    Symmetric: value = (code - 2^(B-1)) * scale; the scale may be negative.
- *                    Asymmetric (int4): value = (code - zero) * scale, and behind the scales the zero points,
- *                    4 bits each, every row of them padded to whole bytes.
+ *                    Asymmetric (not int8): value = (code - zero) * scale, and behind the scales the zero
+ *                    points [rows, groups], of B bits each as they are codes, in the same bit streams.
  *
  *   raw              bytes of a tensor that is not a floating-point matrix; cannot be decoded
  *
@@ -34,9 +35,9 @@ enum moeq_scales {
     /* The one under which no weight is beyond the codes, as tools without a search take it. Symmetric: the
      * weight of the largest magnitude (of two, the positive one) / -2^(B-1), so that it gets the code without
      * an opposite: ggml's Q4_0 (ggml-quants.c, d = max / -8). Largest magnitude / 7 or / 7.5, as others take
-     * it, is 0.7 to 1.1 dB worse on Gaussian weights at 4 bits. Asymmetric: (largest - smallest) / 15 of the
-     * weights and 0; the zero point is -smallest / scale to the nearest. Scales are rounded to BF16 before
-     * codes are chosen; a weight that is then beyond the codes gets the last one. */
+     * it, is 0.7 to 1.1 dB worse on Gaussian weights at 4 bits. Asymmetric: (largest - smallest) / (2^B - 1)
+     * of the weights and 0; the zero point is -smallest / scale to the nearest. Scales are rounded to BF16
+     * before codes are chosen; a weight that is then beyond the codes gets the last one. */
     MOEQ_SCALES_ABSMAX
 };
 
@@ -67,7 +68,11 @@ struct moeq_matrix {
 /* Which vector code decodes a level, if any; see kernels.h. */
 enum moeq_fast_decode {
     MOEQ_FAST_NONE,
+    MOEQ_FAST_INT2,
+    MOEQ_FAST_INT3,
     MOEQ_FAST_INT4,
+    MOEQ_FAST_INT5,
+    MOEQ_FAST_INT6,
     MOEQ_FAST_INT8,
     MOEQ_FAST_FP8,
     MOEQ_FAST_BF16,
@@ -99,7 +104,8 @@ struct moeq_level {
 extern const struct moeq_level *const moeq_levels[];
 
 extern const struct moeq_level moeq_level_f32, moeq_level_f16, moeq_level_bf16, moeq_level_fp8,
-    moeq_level_int8, moeq_level_int4, moeq_level_raw;
+    moeq_level_int8, moeq_level_int6, moeq_level_int5, moeq_level_int4, moeq_level_int3, moeq_level_int2,
+    moeq_level_raw;
 
 /* Parses "int4-g64-asym"; a part that is not given comes from `defaults` (group, asymmetric), as do `scales`.
  * MOEQ_USAGE names the levels and groups there are. */

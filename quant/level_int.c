@@ -1,5 +1,4 @@
-/* Levels int8 and int4: integers with one BF16 scale for each group of a row, found by search.
- */
+/* Levels of integers, int8 to int2: one BF16 scale for each group of a row. */
 #include "kernels.h"
 #include "level_planes.h"
 #include "scalar.h"
@@ -17,12 +16,14 @@ static bool size_int(const struct moeq_format *format, uint64_t rows, uint64_t c
 
 /* ---- decoding ---- */
 
-static void decode_int(const struct moeq_matrix *matrix, uint64_t row, uint64_t col, uint64_t n, float *out)
+/* `bits` is a constant where this is inlined. */
+static inline __attribute__((always_inline)) void decode_int(unsigned bits, const struct moeq_matrix *matrix,
+                                                             uint64_t row, uint64_t col, uint64_t n,
+                                                             float *out)
 {
     struct moeq_planes p = {0};
     moeq_place_planes(&matrix->format, matrix->rows, matrix->cols, &p);
     const uint32_t group = matrix->format.group;
-    const unsigned bits = matrix->format.level->bits;
     const uint8_t *codes = matrix->data + row * p.row_bytes + col * bits / 8;
     const uint16_t *scales =
         (const uint16_t *)(const void *)(matrix->data + p.scale_offset) + row * p.n_groups;
@@ -31,12 +32,12 @@ static void decode_int(const struct moeq_matrix *matrix, uint64_t row, uint64_t 
         uint64_t g = (col + begin) / group;
         float scale = moeq_bf16_decode(scales[g]);
         int zero = moeq_zero_point(matrix, &p, row, g);
-        if (bits == 8)
-            for (uint64_t i = begin; i < end; i++)
-                out[i] = (float)(codes[i] - zero) * scale;
-        else
-            for (uint64_t i = begin; i < end; i++)
-                out[i] = (float)((codes[i / 2] >> 4 * (i % 2) & 15) - zero) * scale;
+        uint64_t i = begin;
+        for (; bits < 8 && i + 8 <= end; i += 8) /* whole bytes: where the codes lie in them is constant */
+            for (unsigned k = 0; k < 8; k++)
+                out[i + k] = (float)((int)moeq_code_at(codes + i / 8 * bits, bits, k) - zero) * scale;
+        for (; i < end; i++)
+            out[i] = (float)((int)(bits == 8 ? codes[i] : moeq_code_at(codes, bits, i)) - zero) * scale;
     }
 }
 
@@ -58,10 +59,9 @@ static void encode_run(const struct moeq_format *format, const struct moeq_plane
         moeq_kernels()->encode_group(format, w + begin, n_now, codes + begin * format->level->bits / 8,
                                      scales + g, zeros);
         for (uint64_t i = 0; format->asymmetric && i < moeq_div_up(n_now, format->group); i++) {
-            const uint64_t of_row = (g + i) % p->n_groups;
-            uint8_t *pair =
-                packed + p->zero_offset + (row + (g + i) / p->n_groups) * p->zero_row_bytes + of_row / 2;
-            *pair = (uint8_t)(*pair | zeros[i] << 4 * (of_row % 2));
+            const uint64_t of = row + (g + i) / p->n_groups;
+            moeq_put_code(packed + p->zero_offset + of * p->zero_row_bytes, format->level->bits,
+                          (g + i) % p->n_groups, zeros[i]);
         }
     }
 }
@@ -81,12 +81,28 @@ static enum moeq_status encode_int(const struct moeq_format *format, uint64_t ro
     return MOEQ_OK;
 }
 
-#define INT_LEVEL(text, n_bits, asym, quick)                                                                 \
+#define INT_LEVEL(n_bits, asym)                                                                              \
+    static void decode_int##n_bits(const struct moeq_matrix *matrix, uint64_t row, uint64_t col, uint64_t n, \
+                                   float *out)                                                               \
     {                                                                                                        \
-        .name = text, .bits = n_bits, .dtype = MOEQ_U8, .grouped = true, .may_be_asymmetric = asym,          \
-        .lossy = true, .block_rows = 1, .fast = quick, .size = size_int, .decode = decode_int,               \
-        .encode = encode_int                                                                                 \
-    }
+        decode_int(n_bits, matrix, row, col, n, out);                                                        \
+    }                                                                                                        \
+                                                                                                             \
+    const struct moeq_level moeq_level_int##n_bits = {.name = "int" #n_bits,                                 \
+                                                      .bits = n_bits,                                        \
+                                                      .dtype = MOEQ_U8,                                      \
+                                                      .grouped = true,                                       \
+                                                      .may_be_asymmetric = asym,                             \
+                                                      .lossy = true,                                         \
+                                                      .block_rows = 1,                                       \
+                                                      .fast = MOEQ_FAST_INT##n_bits,                         \
+                                                      .size = size_int,                                      \
+                                                      .decode = decode_int##n_bits,                          \
+                                                      .encode = encode_int}
 
-const struct moeq_level moeq_level_int8 = INT_LEVEL("int8", 8, false, MOEQ_FAST_INT8);
-const struct moeq_level moeq_level_int4 = INT_LEVEL("int4", 4, true, MOEQ_FAST_INT4);
+INT_LEVEL(8, false);
+INT_LEVEL(6, true);
+INT_LEVEL(5, true);
+INT_LEVEL(4, true);
+INT_LEVEL(3, true);
+INT_LEVEL(2, true);

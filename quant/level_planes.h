@@ -6,6 +6,26 @@
 #include "level.h"
 #include "scalar.h"
 
+/* Element `index` of a row of codes; no byte is read that has no bit of it. */
+static inline unsigned moeq_code_at(const uint8_t *row, unsigned bits, uint64_t index)
+{
+    const uint8_t *at = row + index * bits / 8;
+    const unsigned shift = (unsigned)(index * bits % 8);
+    const unsigned low = (unsigned)at[0] >> shift,
+                   high = shift + bits > 8 ? (unsigned)at[1] << (8 - shift) : 0;
+    return (low | high) & ((1u << bits) - 1);
+}
+
+/* Into a row that has zeros there. */
+static inline void moeq_put_code(uint8_t *row, unsigned bits, uint64_t index, unsigned code)
+{
+    uint8_t *at = row + index * bits / 8;
+    const unsigned shift = (unsigned)(index * bits % 8);
+    at[0] = (uint8_t)(at[0] | code << shift);
+    if (shift + bits > 8)
+        at[1] = (uint8_t)(at[1] | code >> (8 - shift));
+}
+
 struct moeq_planes {
     uint64_t row_bytes, n_groups, zero_row_bytes;
     uint64_t scale_offset, zero_offset, n_bytes;
@@ -20,7 +40,7 @@ static inline bool moeq_place_planes(const struct moeq_format *format, uint64_t 
         return false;
     p->row_bytes = moeq_div_up(bits, 8);
     p->n_groups = moeq_div_up(cols, format->group);
-    p->zero_row_bytes = format->asymmetric ? moeq_div_up(p->n_groups, 2) : 0;
+    p->zero_row_bytes = format->asymmetric ? moeq_div_up(p->n_groups * format->level->bits, 8) : 0;
     if (!moeq_mul(rows, p->row_bytes, &codes) || codes > INT64_MAX ||
         !moeq_mul(rows, p->n_groups * 2, &scales) || !moeq_mul(rows, p->zero_row_bytes, &zeros))
         return false;
@@ -34,8 +54,8 @@ static inline int moeq_zero_point(const struct moeq_matrix *m, const struct moeq
 {
     if (!m->format.asymmetric)
         return 1 << (m->format.level->bits - 1);
-    uint8_t pair = m->data[p->zero_offset + row * p->zero_row_bytes + group / 2];
-    return group % 2 ? pair >> 4 : pair & 15;
+    return (int)moeq_code_at(m->data + p->zero_offset + row * p->zero_row_bytes, m->format.level->bits,
+                             group);
 }
 
 #define MOEQ_FP8_SCALE_BLOCK 128u

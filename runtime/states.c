@@ -2,25 +2,19 @@
 
 #include "bytes.h"
 #include "interrupt.h"
+#include "temporary.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define MOST_AT_ONCE (1u << 30) /* bytes of a call */
 
-static const char *folder(void)
-{
-    const char *named = getenv("TMPDIR");
-    return named && *named ? named : "/var/tmp";
-}
-
 static enum moeq_status fail(const char *what, int number, struct moeq_error *err)
 {
     moeq_fail_errno(err, number, "%s", what);
-    moeq_error_in_file(err, folder());
+    moeq_error_in_file(err, moeq_temporary_folder());
     moeq_error_hint(err, "TMPDIR names a folder with more room; more --mem needs less of it");
     return MOEQ_IO;
 }
@@ -28,14 +22,7 @@ static enum moeq_status fail(const char *what, int number, struct moeq_error *er
 static enum moeq_status open_file(struct moeq_states *s, struct moeq_error *err)
 {
     const uint64_t n_bytes = moeq_states_bytes(s->n_tokens, s->width);
-    s->fd = open(folder(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (s->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) { /* the file system knows no such files */
-        char name[4096];
-        const int n = snprintf(name, sizeof name, "%s/moeq-XXXXXX", folder());
-        s->fd = n > 0 && (size_t)n < sizeof name ? mkostemp(name, O_CLOEXEC) : -1;
-        if (s->fd >= 0)
-            unlink(name);
-    }
+    s->fd = moeq_temporary_open();
     if (s->fd < 0)
         return fail("cannot create a temporary file for hidden states", errno, err);
     const int number = posix_fallocate(s->fd, 0, (off_t)n_bytes);

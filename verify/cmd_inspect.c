@@ -201,9 +201,9 @@ const struct moeq_verb moeq_verb_inspect = {
     .details =
         "Reads config.json and headers, no tensor data. A folder that holds only config.json is inspected by "
         "that alone: total and active parameters, key-value cache, tensors of the release, and estimates.\n\n"
-        "\"as a package\" gives, for each level that 'moeq convert --level' makes, the bytes of the package "
-        "and "
-        "the memory that converting, and evaluating the result, would need with --jobs threads (1 if not "
+        "\"as a package\" gives, for some of the levels that 'moeq convert --level' makes, the bytes of the "
+        "package and the memory that converting, and evaluating the result, would need with --jobs threads "
+        "(1 if not "
         "given), the program itself not counted.\n\n"
         "Of a single .safetensors file it prints the header, and whether it is valid.",
     .options = options_table,

@@ -7,7 +7,8 @@
 
 #include <stdlib.h>
 
-static const char *const levels[MOEQ_OUTLOOK_LEVELS] = {NULL, "bf16", "fp8", "int8", "int4", "int4-g32"};
+static const char *const levels[MOEQ_OUTLOOK_LEVELS] = {NULL,   "bf16",     "fp8",      "int8",
+                                                        "int4", "int4-g32", "int3-g64", "int2-g64"};
 static const struct moeq_format defaults = {.group = 128};
 
 static const struct moeq_windows windows = {

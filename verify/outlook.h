@@ -7,7 +7,7 @@
 
 #include "source.h"
 
-#define MOEQ_OUTLOOK_LEVELS  6
+#define MOEQ_OUTLOOK_LEVELS  8
 #define MOEQ_OUTLOOK_WINDOWS 64
 #define MOEQ_OUTLOOK_CONTEXT 256
 

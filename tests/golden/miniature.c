@@ -567,7 +567,7 @@ void miniature_unpack(const struct moeq_matrix *matrix, double *out)
             const uint8_t *scale = scales + 2 * (r * n_groups + c / group);
             double zero = 1u << (bits - 1);
             if (matrix->format.asymmetric)
-                zero = bit_field(zeros + r * ((n_groups * 4 + 7) / 8), c / group, 4);
+                zero = bit_field(zeros + r * ((n_groups * bits + 7) / 8), c / group, bits);
             out[r * cols + c] = (bit_field(matrix->data + r * row_bytes, c, bits) - zero) *
                                 bits_to_bf16(scale[0] | (unsigned)scale[1] << 8);
         }

@@ -128,7 +128,7 @@ void miniature_store_fused(struct miniature_model *model, size_t layer);
 /* Whether a layer has an indexer of its own. */
 bool miniature_has_indexer(const struct miniature *spec, size_t layer);
 
-/* Decodes packed bytes of int8 and int4 by the layout that level.h describes, into out [rows, cols]. */
+/* Decodes packed bytes of integers by the layout that level.h describes, into out [rows, cols]. */
 void miniature_unpack(const struct moeq_matrix *matrix, double *out);
 
 /* Random tokens below the vocabulary's size. */

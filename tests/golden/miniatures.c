@@ -372,10 +372,11 @@ static size_t take_integers(struct miniature_model *model, const char *package)
 /* Groups that do not divide the rows: a package must compute with exactly the numbers that it holds. */
 static void test_integer_packages(void)
 {
-    static const char *const levels[] = {"int4-g32-asym", "int8-g64", "int4-g128"};
+    static const char *const levels[] = {"int4-g32-asym", "int8-g64",      "int4-g128", "int6-g64-asym",
+                                         "int3-g64",      "int2-g32-asym", "int5-g32"};
     int32_t tokens[WINDOWS * CONTEXT];
     for (size_t i = 0; i < MINIATURE_N_SPECS; i++) {
-        const char *level = levels[i % 3];
+        const char *level = levels[i % (sizeof levels / sizeof *levels)];
         struct miniature_model model;
         struct outcome outcome;
         struct slow_result slow;

@@ -3,6 +3,7 @@
 #include "weights.h"
 
 #include "kernels.h"
+#include "level_planes.h"
 #include "scalar.h"
 
 #include <math.h>
@@ -27,7 +28,21 @@ struct slow {
 struct group {
     const float *w;
     uint32_t n;
+    unsigned bits;
     int last; /* code */
+};
+
+/* Scales that are tried, as parts of what spans all codes. */
+static const struct {
+    unsigned bits;
+    bool asymmetric;
+    float from, step;
+    int n;
+} steps[] = {
+    {2, false, 1.15f, 0.08f, 9},  {3, false, 1.20f, 0.06f, 10},  {4, false, 1.14f, 0.055f, 9},
+    {5, false, 1.14f, 0.02f, 13}, {6, false, 1.16f, 0.015f, 14}, {8, false, 1.01f, 0.005f, 7},
+    {2, true, 0.95f, 0.06f, 9},   {3, true, 1.10f, 0.05f, 9},    {4, true, 1.04f, 0.05f, 9},
+    {5, true, 1.14f, 0.02f, 12},  {6, true, 1.12f, 0.0125f, 13},
 };
 
 static float code_of(float x, float inverse, int zero, int last)
@@ -72,17 +87,19 @@ static void slow_refit(struct slow *best, const struct group *g)
 
 static struct slow slow_search(const struct group *g, bool asymmetric, float above, float below)
 {
-    const int half = (g->last + 1) / 2, n = g->last == 255 ? 7 : 9;
+    const int half = (g->last + 1) / 2;
     const float largest = fmaxf(above, below), last = (float)g->last;
     struct slow best = {0, INFINITY, half};
-    for (int i = 0; i < n && !asymmetric; i++) {
-        const float factor = n == 7 ? 1.01f - (float)i * 0.005f : 1.14f - (float)i * 0.055f;
-        const float scale = bf16(largest / (float)half * factor);
+    size_t s = 0;
+    while (steps[s].bits != g->bits || steps[s].asymmetric != asymmetric)
+        s++;
+    for (int i = 0; i < steps[s].n && !asymmetric; i++) {
+        const float scale = bf16(largest / (float)half * (steps[s].from - (float)i * steps[s].step));
         slow_offer(&best, g, scale, half);
         slow_offer(&best, g, -scale, half);
     }
-    for (int i = 0; i < n && asymmetric; i++) {
-        const float scale = (above + below) / last * (1.04f - (float)i * 0.05f);
+    for (int i = 0; i < steps[s].n && asymmetric; i++) {
+        const float scale = (above + below) / last * (steps[s].from - (float)i * steps[s].step);
         const int middle = (int)nearbyintf(fminf(below / scale, last));
         for (int zero = middle - 1; scale > 0 && zero <= middle + 1; zero++)
             slow_offer(&best, g, bf16(scale), zero);
@@ -107,7 +124,7 @@ static void slow_encode(const struct moeq_format *format, const float *row, uint
                         uint16_t *scale, uint8_t *zero)
 {
     float w[128], above = 0, below = 0;
-    const struct group g = {w, n, (1 << format->level->bits) - 1};
+    const struct group g = {w, n, format->level->bits, (1 << format->level->bits) - 1};
     for (uint32_t i = 0; i < n; i++) {
         above = fmaxf(above, row[i]);
         below = fmaxf(below, -row[i]);
@@ -171,9 +188,9 @@ static void slow_encode_all(const struct moeq_format *format, const float *w, ui
         const uint32_t left = n - begin, size = left < format->group ? left : format->group;
         uint8_t codes[128];
         slow_encode(format, w + begin, size, codes, &out->scales[g], &out->zeros[g]);
-        for (uint32_t i = 0; i < size; i++) {
-            uint8_t *to = &out->codes[(begin + i) * bits / 8];
-            *to = (uint8_t)(*to | codes[i] << (bits == 4 ? 4 * (i % 2) : 0));
+        for (uint64_t bit = 0; bit < (uint64_t)size * bits; bit++) {
+            uint8_t *to = &out->codes[(begin * bits + bit) / 8];
+            *to = (uint8_t)(*to | (codes[bit / bits] >> bit % bits & 1) << bit % 8);
         }
     }
 }
@@ -203,9 +220,10 @@ static void check_sets(const struct moeq_format *format, const float *w, uint32_
 
 static void check_scales(enum moeq_scales scales)
 {
-    static const char *const formats[] = {"int4-g32",      "int4-g64",      "int4-g128",
-                                          "int4-g32-asym", "int4-g64-asym", "int4-g128-asym",
-                                          "int8-g32",      "int8-g64",      "int8-g128"};
+    static const char *const formats[] = {
+        "int4-g32", "int4-g64", "int4-g128",     "int4-g32-asym", "int4-g64-asym", "int4-g128-asym",
+        "int8-g32", "int8-g64", "int8-g128",     "int2-g32",      "int3-g64",      "int5-g128",
+        "int6-g32", "int6-g64", "int2-g64-asym", "int3-g32-asym", "int5-g64-asym", "int6-g128-asym"};
     static const uint32_t lengths[] = {1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 301, 511};
     static float w[MOST];
     for (size_t f = 0; f < sizeof formats / sizeof *formats; f++)
@@ -239,7 +257,8 @@ static void test_absmax(void)
 /* Rows that are encoded together, as many as there are, become what each becomes alone. */
 static void test_rows_together(void)
 {
-    static const char *const formats[] = {"int4-g32", "int4-g32-asym", "int4-g64-asym", "int8-g32"};
+    static const char *const formats[] = {"int4-g32",      "int4-g32-asym", "int4-g64-asym", "int8-g32",
+                                          "int2-g32-asym", "int3-g64-asym", "int5-g32-asym", "int6-g32-asym"};
     static const uint64_t widths[] = {1, 32, 33, 64, 96, 128, 320, 1088};
     enum { ROWS = 37 };
     for (size_t f = 0; f < sizeof formats / sizeof *formats; f++)
@@ -259,6 +278,86 @@ static void test_rows_together(void)
             free(together);
             free(alone);
         }
+}
+
+/* ---- packing ---- */
+
+/* The layout as level.h states it, bit by bit; what is put can be taken out again, and nothing else changes.
+ */
+static void test_bit_streams(void)
+{
+    enum { N = 41 };
+    for (unsigned bits = 2; bits <= 8; bits++) {
+        const size_t n_bytes = (N * bits + 7) / 8;
+        uint8_t *row = calloc(n_bytes, 1); /* not a byte more */
+        int n_wrong = 0;
+        for (unsigned i = 0; i < N; i++)
+            moeq_put_code(row, bits, i, (i * 37 + 11) & ((1u << bits) - 1));
+        for (unsigned i = 0; i < N; i++) {
+            unsigned code = 0;
+            for (unsigned b = 0; b < bits; b++)
+                code |= (row[(i * bits + b) / 8] >> (i * bits + b) % 8 & 1u) << b;
+            n_wrong += code != ((i * 37 + 11) & ((1u << bits) - 1)) || code != moeq_code_at(row, bits, i);
+        }
+        CU_ASSERT_EQUAL(n_wrong, 0);
+        free(row);
+    }
+}
+
+/* ---- what a search promises ---- */
+
+/* The squared error of a group under the best of all BF16 scales from a quarter to one and a half of what
+ * spans all codes. */
+static double least_error(const struct group *g, float largest)
+{
+    const int half = (g->last + 1) / 2;
+    const float span = largest / (float)half;
+    double least = INFINITY;
+    for (uint32_t bits = moeq_bf16_encode(span / 4); bits < moeq_bf16_encode(1.5f * span); bits++)
+        for (int sign = -1; sign <= 1; sign += 2) {
+            const float scale = (float)sign * moeq_bf16_decode((uint16_t)bits), inverse = 1 / scale;
+            double error = 0;
+            for (uint32_t i = 0; i < g->n; i++) {
+                const float e = g->w[i] - code_of(g->w[i], inverse, half, g->last) * scale;
+                error += (double)e * (double)e;
+            }
+            least = fmin(least, error);
+        }
+    return least;
+}
+
+static void test_search_is_near_the_best(void)
+{
+    static const struct {
+        const char *format;
+        double most; /* above the least error */
+    } cases[] = {{"int2-g32", 0.003}, {"int2-g128", 0.003}, {"int3-g32", 0.004}, {"int3-g128", 0.004},
+                 {"int4-g64", 0.01},  {"int5-g64", 0.01},   {"int6-g64", 0.02}};
+    enum { N_GROUPS = 100 };
+    random_state = 17;
+    printf("\n    ");
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        const struct moeq_format format = format_of(cases[c].format);
+        double found = 0, least = 0;
+        for (int i = 0; i < N_GROUPS; i++) {
+            float w[128], largest = 0;
+            uint8_t codes[128], zero;
+            uint16_t scale;
+            for (uint32_t k = 0; k < format.group; k++) {
+                w[k] = 0.02f * gaussian();
+                largest = fmaxf(largest, fabsf(w[k]));
+            }
+            const struct group g = {w, format.group, format.level->bits, (1 << format.level->bits) - 1};
+            slow_encode(&format, w, g.n, codes, &scale, &zero);
+            for (uint32_t k = 0; k < g.n; k++) {
+                const double e = (double)w[k] - (codes[k] - zero) * (double)moeq_bf16_decode(scale);
+                found += e * e;
+            }
+            least += least_error(&g, largest);
+        }
+        printf("%s %.2f%%  ", cases[c].format, 100 * (found / least - 1));
+        CU_ASSERT_TRUE(found <= least * (1 + cases[c].most));
+    }
 }
 
 /* ---- what absmax promises ---- */
@@ -298,6 +397,8 @@ int main(void)
         {"searched scales in every instruction set", test_search},
         {"scales of the largest magnitude in every instruction set", test_absmax},
         {"rows together and alone", test_rows_together},
+        {"codes of any number of bits in a row", test_bit_streams},
+        {"searched scales are near the best of all", test_search_is_near_the_best},
         {"scales of the largest magnitude by hand", test_absmax_by_hand},
         {NULL, NULL},
     };

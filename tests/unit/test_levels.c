@@ -2,6 +2,7 @@
 #include "weights.h"
 
 #include "kernels.h"
+#include "level_planes.h"
 #include "matmul.h"
 #include "scalar.h"
 
@@ -94,23 +95,16 @@ static void test_halves(void)
 
 static void test_format_text(void)
 {
-    static const char *const good[] = {"f32",       "bf16",     "fp8",       "int8-g32",     "int8-g64",
-                                       "int8-g128", "int4-g32", "int4-g128", "int4-g64-asym"};
-    static const char *const bad[] = {"",
-                                      "int",
-                                      "int4-",
-                                      "int4-g65",
-                                      "fp8-g64",
-                                      "int8-asym",
-                                      "raw",
-                                      "int4-g64-x",
-                                      "INT4",
-                                      "int4 g64",
-                                      "int4-g64-g32",
-                                      "bf16-asym",
-                                      "-int4x",
-                                      "int4-asym-asym",
-                                      "int4-g64-asym-and-a-very-long-tail"};
+    static const char *const good[] = {"f32",           "bf16",          "fp8",          "int8-g32",
+                                       "int8-g64",      "int8-g128",     "int4-g32",     "int4-g128",
+                                       "int4-g64-asym", "int6-g64",      "int5-g128",    "int3-g64",
+                                       "int2-g32",      "int6-g32-asym", "int2-g64-asym"};
+    static const char *const bad[] = {
+        "",           "int",       "int4-",          "int4-g65",
+        "fp8-g64",    "int8-asym", "int7",           "int1",
+        "int3-g16",   "int2-g256", "int3g64",        "raw",
+        "int4-g64-x", "INT4",      "int4 g64",       "int4-g64-g32",
+        "bf16-asym",  "-int4x",    "int4-asym-asym", "int4-g64-asym-and-a-very-long-tail"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         char text[MOEQ_FORMAT_BYTES];
         CU_ASSERT_STRING_EQUAL(moeq_format_text(format_of(good[i]), text), good[i]);
@@ -140,6 +134,11 @@ static void test_packed_sizes(void)
         {"int4-g128", 3, 5, 10 + 3 * 2, 64}, /* 9 bytes of codes, 1 of padding */
         {"int4-g64-asym", 2, 192, 192 + 12 + 4, 256},
         {"int4-g128", 0, 128, 0, 0},
+        {"int3-g64", 3, 5, 6 + 3 * 2, 64},                   /* 15 bits a row */
+        {"int3-g64", 1, 1408, 528 + 22 * 2, 576},            /* 572 */
+        {"int2-g32-asym", 3, 5 * 32, 120 + 30 + 3 * 2, 192}, /* zero points: 10 bits a row */
+        {"int5-g32-asym", 2, 33, 42 + 8 + 2 * 2, 64},
+        {"int6-g128", 5, 3, 16 + 5 * 2, 64}, /* 15 bytes of codes, 1 of padding */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint64_t n_bytes = 1, n_padded = 1;
@@ -166,8 +165,25 @@ static void test_quality(void)
         const char *format;
         double least;
     } cases[] = {
-        {"int4-g32", 21.90}, {"int4-g64", 21.05},  {"int4-g128", 20.45}, {"int4-g64-asym", 21.30},
-        {"int8-g32", 46.0},  {"int8-g128", 44.25}, {"fp8", 31.4},        {"bf16", 55.5},
+        {"int4-g32", 21.90},
+        {"int4-g64", 21.05},
+        {"int4-g128", 20.45},
+        {"int4-g64-asym", 21.30},
+        {"int8-g32", 46.0},
+        {"int8-g128", 44.25},
+        {"fp8", 31.4},
+        {"bf16", 55.5},
+        {"int6-g64", 33.10},
+        {"int6-g64-asym", 33.80},
+        {"int5-g64", 27.00},
+        {"int5-g64-asym", 27.55},
+        {"int3-g32", 15.85},
+        {"int3-g64", 15.15},
+        {"int3-g64-asym", 15.15},
+        {"int2-g32", 9.60},
+        {"int2-g64", 9.15},
+        {"int2-g128", 8.85},
+        {"int2-g32-asym", 9.60},
     };
     float *w = random_weights(256 * 1024, 7);
     printf("\n    ");
@@ -182,21 +198,37 @@ static void test_quality(void)
 /* The first columns of a matrix must not notice that the row goes on. */
 static void test_ragged_rows(void)
 {
-    static const char *const formats[] = {"int4-g32", "int4-g64", "int4-g128", "int4-g64-asym",
-                                          "int8-g64", "bf16",     "f32"};
+    static const struct {
+        const char *format;
+        float most; /* error of a weight */
+    } cases[] = {{"int4-g32", 0.02f},
+                 {"int4-g64", 0.02f},
+                 {"int4-g128", 0.02f},
+                 {"int4-g64-asym", 0.02f},
+                 {"int8-g64", 0.02f},
+                 {"bf16", 0.02f},
+                 {"f32", 0},
+                 {"int6-g32", 0.01f},
+                 {"int6-g128-asym", 0.01f},
+                 {"int5-g64", 0.01f},
+                 {"int5-g32-asym", 0.01f},
+                 {"int3-g64", 0.03f},
+                 {"int3-g32-asym", 0.03f},
+                 {"int2-g32", 0.05f},
+                 {"int2-g64-asym", 0.05f}};
     static const uint64_t widths[] = {1, 2, 31, 32, 33, 63, 65, 127, 129, 200, 1408 % 256};
-    for (size_t f = 0; f < sizeof formats / sizeof *formats; f++)
+    for (size_t f = 0; f < sizeof cases / sizeof *cases; f++)
         for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
             const uint64_t cols = widths[i], rows = 131;
             float *w = random_weights(rows * cols, 100 + cols), row[256];
             struct moeq_matrix m;
             struct moeq_bytes bytes = {0};
             int n_bad = 0;
-            CU_ASSERT_EQUAL_FATAL(encode(&m, &bytes, formats[f], w, rows, cols, NULL), MOEQ_OK);
+            CU_ASSERT_EQUAL_FATAL(encode(&m, &bytes, cases[f].format, w, rows, cols, NULL), MOEQ_OK);
             for (uint64_t r = 0; r < rows; r++) {
                 moeq_decode(&m, r, 0, cols, row);
                 for (uint64_t c = 0; c < cols; c++)
-                    n_bad += !(fabsf(row[c] - w[r * cols + c]) <= 0.02f);
+                    n_bad += !(fabsf(row[c] - w[r * cols + c]) <= cases[f].most);
             }
             CU_ASSERT_EQUAL(n_bad, 0);
             free(w);
@@ -207,7 +239,9 @@ static void test_ragged_rows(void)
 /* A row decoded from its middle equals the row decoded whole. */
 static void test_partial_decode(void)
 {
-    static const char *const formats[] = {"int4-g32", "int4-g128-asym", "int8-g64", "fp8", "bf16", "f32"};
+    static const char *const formats[] = {
+        "int4-g32", "int4-g128-asym", "int8-g64", "fp8",       "bf16",          "f32",
+        "int2-g32", "int3-g64",       "int5-g32", "int6-g128", "int2-g32-asym", "int5-g64-asym"};
     const uint64_t rows = 130, cols = 333;
     float *w = random_weights(rows * cols, 3), whole[333], part[333];
     for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
@@ -242,7 +276,10 @@ static void expect_row(const char *format, const float *w, uint64_t cols, const 
 
 static void test_extreme_rows(void)
 {
-    static const char *const formats[] = {"int4-g32", "int4-g64-asym", "int8-g128", "fp8", "bf16"};
+    static const char *const formats[] = {"int4-g32",     "int4-g64-asym", "int8-g128",     "fp8",
+                                          "bf16",         "int6-g64",      "int5-g32",      "int3-g64",
+                                          "int2-g32",     "int6-g64-asym", "int5-g32-asym", "int3-g64-asym",
+                                          "int2-g32-asym"};
     for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
         float zeros[64] = {0}, same[64], tiny[64], huge[64];
         for (int i = 0; i < 64; i++) {
@@ -254,6 +291,27 @@ static void test_extreme_rows(void)
         expect_row(formats[f], same, 64, same, 0.004f);
         expect_row(formats[f], tiny, 64, tiny, 1);
         expect_row(formats[f], huge, 64, huge, 0.01f);
+    }
+}
+
+/* Weights that lie on the grid of a level come back exactly: as its codes are, mirrored, which needs a
+ * negative scale, and shifted, which needs a zero point. */
+static void test_any_grid_is_exact(void)
+{
+    float w[64];
+    for (int bits = 2; bits <= 6; bits++) {
+        const int n = 1 << bits;
+        char format[MOEQ_FORMAT_BYTES];
+        for (int sign = -1; sign <= 1; sign += 2) {
+            for (int i = 0; i < 64; i++)
+                w[i] = (float)sign * 0.125f * (float)(i % n - n / 2);
+            snprintf(format, sizeof format, "int%d-g64", bits);
+            expect_row(format, w, 64, w, 0);
+        }
+        for (int i = 0; i < 64; i++)
+            w[i] = 0.125f * (float)(i % n - n / 4);
+        snprintf(format, sizeof format, "int%d-g64-asym", bits);
+        expect_row(format, w, 64, w, 0);
     }
 }
 
@@ -336,7 +394,9 @@ static void check_product(struct moeq_pool *pool, const struct moeq_matrix *m, u
 /* Every level, ragged shapes, 0 to 70 tokens; the same bits for 1 and 3 threads. */
 static void test_products(void)
 {
-    static const char *const formats[] = {"f32", "bf16", "fp8", "int8-g64", "int4-g32", "int4-g128-asym"};
+    static const char *const formats[] = {
+        "f32",      "bf16",     "fp8",      "int8-g64",       "int4-g32",
+        "int6-g64", "int3-g32", "int2-g64", "int4-g128-asym", "int5-g64-asym"};
     static const uint64_t shapes[][2] = {{1, 1}, {31, 7}, {33, 129}, {96, 256}, {200, 80}};
     static const uint64_t n_tokens[] = {0, 1, 3, 15, 16, 17, 33, 64, 70};
     uint64_t checksums[2] = {0, 0};
@@ -362,11 +422,29 @@ static void test_products(void)
     CU_ASSERT_EQUAL(checksums[0], checksums[1]);
 }
 
+/* Codes times the scales of their groups are the values, to the bit. */
+static void check_codes(const struct moeq_kernels *k, const struct moeq_matrix *m, uint64_t row,
+                        const float *expected)
+{
+    float codes[301], scales[301];
+    if (!k->decode_codes[m->format.level->fast])
+        return;
+    const uint32_t group = moeq_scale_group(&m->format);
+    k->decode_codes[m->format.level->fast](m, row, m->cols, codes);
+    moeq_row_scales(m, row, scales);
+    for (uint64_t c = 0; c < m->cols; c++) {
+        const float value = codes[c] * scales[c / group];
+        CU_ASSERT(memcmp(&expected[c], &value, sizeof value) == 0 || (isnan(expected[c]) && isnan(value)));
+    }
+}
+
 /* What vectors decode is what the level decodes, for every code there is and rows of any length. */
 static void test_vector_decoding(void)
 {
-    static const char *const formats[] = {"bf16",      "fp8",      "int8-g32",
-                                          "int8-g128", "int4-g32", "int4-g128-asym"};
+    static const char *const formats[] = {
+        "bf16",     "fp8",           "int8-g32", "int8-g128",     "int4-g32", "int4-g128-asym",
+        "int6-g32", "int6-g64-asym", "int5-g64", "int5-g32-asym", "int3-g32", "int3-g128-asym",
+        "int2-g64", "int2-g32-asym"};
     enum { ROWS = 3, COLS = 301 };
     const struct moeq_kernels *k;
     float expected[COLS], found[COLS];
@@ -389,6 +467,7 @@ static void test_vector_decoding(void)
                 for (uint64_t row = 0; row < ROWS; row++) {
                     m.format.level->decode(&m, row, 0, cols, expected);
                     k->decode[m.format.level->fast](&m, row, 0, cols, found);
+                    check_codes(k, &m, row, expected);
                     for (uint64_t c = 0; c < cols; c++) /* a NaN may be any */
                         CU_ASSERT(memcmp(&expected[c], &found[c], sizeof *found) == 0 ||
                                   (isnan(expected[c]) && isnan(found[c])));
@@ -454,6 +533,7 @@ int main(void)
         {"a row may be decoded in parts", test_partial_decode},
         {"zeros, equal, tiny and huge weights", test_extreme_rows},
         {"weights on the grid are exact", test_grid_is_exact},
+        {"weights on the grid of any number of bits", test_any_grid_is_exact},
         {"NaN and infinity are refused and located", test_not_finite},
         {"products equal those of decoded weights", test_products},
         {"vectors decode what the levels decode", test_vector_decoding},

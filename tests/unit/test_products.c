@@ -175,9 +175,10 @@ static int check_shape(const char *format, uint64_t rows, uint64_t cols, struct 
 
 static int check_all(void)
 {
-    static const char *const formats[] = {"f32",           "bf16",      "fp8",           "int8-g32",
-                                          "int8-g64",      "int8-g128", "int4-g32",      "int4-g64",
-                                          "int4-g64-asym", "int4-g128", "int4-g128-asym"};
+    static const char *const formats[] = {
+        "f32",           "bf16",     "fp8",           "int8-g32",  "int8-g64",       "int8-g128",
+        "int4-g32",      "int4-g64", "int4-g64-asym", "int4-g128", "int4-g128-asym", "int6-g64",
+        "int5-g32-asym", "int3-g64", "int3-g32-asym", "int2-g32",  "int2-g128-asym"};
     static const uint64_t shapes[][2] = {{1, 1},    {1, 301},  {5, 2},   {11, 31},  {12, 32}, {13, 33},
                                          {24, 127}, {25, 128}, {36, 65}, {97, 129}, {31, 301}};
     struct moeq_pool *pools[2] = {moeq_pool_create(1, NULL), moeq_pool_create(3, NULL)};

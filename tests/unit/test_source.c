@@ -399,7 +399,11 @@ static void test_levels_whose_bytes_do_not_fit(void)
         {"shape", "[9223372036854775807,9223372036854775807]", MOEQ_DAMAGED, ""},
         {"shape", "[4611686018427387904,4,3]", MOEQ_DAMAGED, ""},
         {"shape", "[0,3]", MOEQ_DAMAGED, "needs 0 bytes"},
-        {"level", "'int3-g64'", MOEQ_UNSUPPORTED, "int3-g64"}, /* of a newer moeq */
+        {"level", "'int3-g64'", MOEQ_OK, ""},
+        {"level", "'int2-g32-asym'", MOEQ_OK, ""},
+        {"level", "'int7-g64'", MOEQ_UNSUPPORTED, "int7-g64"}, /* of a newer moeq */
+        {"level", "'int3-g16'", MOEQ_UNSUPPORTED, "int3-g16"},
+        {"level", "'int8-g64-asym'", MOEQ_UNSUPPORTED, "int8-g64-asym"},
         {"level", "''", MOEQ_UNSUPPORTED, "level"},
         {"level", "'int4'", MOEQ_UNSUPPORTED, "int4"}, /* integers need a group */
         {"level", "'int4-g32-g64-with-a-name-longer-than-any-level'", MOEQ_UNSUPPORTED, "level"},

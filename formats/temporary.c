@@ -1,0 +1,26 @@
+#include "temporary.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+const char *moeq_temporary_folder(void)
+{
+    const char *named = getenv("TMPDIR");
+    return named && *named ? named : "/var/tmp";
+}
+
+int moeq_temporary_open(void)
+{
+    int fd = open(moeq_temporary_folder(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) { /* the file system knows no such files */
+        char name[4096];
+        const int n = snprintf(name, sizeof name, "%s/moeq-XXXXXX", moeq_temporary_folder());
+        fd = n > 0 && (size_t)n < sizeof name ? mkostemp(name, O_CLOEXEC) : -1;
+        if (fd >= 0)
+            unlink(name);
+    }
+    return fd;
+}
