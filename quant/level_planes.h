@@ -6,6 +6,16 @@
 #include "level.h"
 #include "scalar.h"
 
+/* Into a row that has zeros there. */
+static inline void moeq_put_code(uint8_t *row, unsigned bits, uint64_t index, unsigned code)
+{
+    uint8_t *at = row + index * bits / 8;
+    const unsigned shift = (unsigned)(index * bits % 8);
+    at[0] = (uint8_t)(at[0] | code << shift);
+    if (shift + bits > 8)
+        at[1] = (uint8_t)(at[1] | code >> (8 - shift));
+}
+
 struct moeq_planes {
     uint64_t row_bytes, n_groups, zero_row_bytes;
     uint64_t scale_offset, zero_offset, n_bytes;
