@@ -6,6 +6,16 @@
 #include "level.h"
 #include "scalar.h"
 
+/* Element `index` of a row of codes; no byte is read that has no bit of it. */
+static inline unsigned moeq_code_at(const uint8_t *row, unsigned bits, uint64_t index)
+{
+    const uint8_t *at = row + index * bits / 8;
+    const unsigned shift = (unsigned)(index * bits % 8);
+    const unsigned low = (unsigned)at[0] >> shift,
+                   high = shift + bits > 8 ? (unsigned)at[1] << (8 - shift) : 0;
+    return (low | high) & ((1u << bits) - 1);
+}
+
 /* Into a row that has zeros there. */
 static inline void moeq_put_code(uint8_t *row, unsigned bits, uint64_t index, unsigned code)
 {
