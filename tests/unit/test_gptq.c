@@ -202,19 +202,19 @@ static void refit(struct group *g)
         offer(g, round_scale(products / squares), g->best.zero);
 }
 
-/* First factor, step and number of steps by bits; as level by level stated in search.inc. */
+/* First factor, step and number of steps, by bits. */
 static const double steps[2][9][3] = {
     {[2] = {1.15, 0.08, 9},
-     [3] = {1.20, 0.06, 11},
+     [3] = {1.20, 0.06, 10},
      [4] = {1.14, 0.055, 9},
-     [5] = {1.14, 0.025, 11},
-     [6] = {1.12, 0.015, 13},
+     [5] = {1.14, 0.02, 13},
+     [6] = {1.16, 0.015, 14},
      [8] = {1.01, 0.005, 7}},
     {[2] = {0.95, 0.06, 9},
      [3] = {1.10, 0.05, 9},
      [4] = {1.04, 0.05, 9},
-     [5] = {1.12, 0.025, 11},
-     [6] = {1.10, 0.015, 11}},
+     [5] = {1.14, 0.02, 12},
+     [6] = {1.12, 0.0125, 13}},
 };
 
 static struct scale search_plainly(struct group *g, bool asymmetric)
