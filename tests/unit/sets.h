@@ -1,4 +1,5 @@
-/* A process chooses its instruction set once, so each is tested in a child. */
+/* A process chooses its instruction set once, so each is tested in a child, before the program itself has
+ * chosen one. */
 #ifndef MOEQ_SETS_H
 #define MOEQ_SETS_H
 

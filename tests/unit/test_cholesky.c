@@ -256,10 +256,10 @@ int main(void)
 {
     const struct unit_test tests[] = {
         {"Cholesky: the bits of the plain loop in every instruction set", test_every_set},
+        {"corrected weights, in every instruction set", test_correct},
         {"what is not positive", test_not_positive},
         {"order, damping and dead columns", test_prepare},
         {"moments that cannot be", test_prepare_damaged},
-        {"corrected weights", test_correct},
         {NULL, NULL},
     };
     return unit_main("cholesky", tests);
