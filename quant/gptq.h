@@ -45,10 +45,10 @@ struct moeq_gptq_factor {
     unsigned n_raised; /* times that damping was made tenfold, because H was not positive with less */
 };
 
-/* Damps and factors the mean of `h`; of its sums what is above the diagonal is overwritten. Where the damped
- * matrix is not positive, tried again with ten times the damping (at least 1e-8), up to 1.
- * MOEQ_USAGE: no tokens; MOEQ_DAMAGED: a sum is not finite, or no damping helps; MOEQ_OVER_MEMORY. The caller
- * frees the factor, also after a failure. */
+/* Damps and factors the mean of `h`; of its sums what is above the diagonal is overwritten. *factor is {0},
+ * or of an earlier call, whose memory then serves again. Where the damped matrix is not positive, tried again
+ * with ten times the damping (at least 1e-8), up to 1. MOEQ_USAGE: no tokens; MOEQ_DAMAGED: a sum is not
+ * finite, or no damping helps; MOEQ_OVER_MEMORY. The caller frees the factor, also after a failure. */
 enum moeq_status moeq_gptq_prepare(struct moeq_gptq_factor *factor, struct moeq_hessian *h,
                                    struct moeq_gptq_options options, struct moeq_pool *pool,
                                    struct moeq_error *err);

@@ -167,22 +167,36 @@ static enum moeq_status factor_damped(struct preparing *p, struct moeq_pool *poo
     return status ? status : moeq_pool_for(pool, f->n, ROWS_PER_PIECE, divide_rows, p, err);
 }
 
+/* Memory for n columns, or what the factor has of an earlier call. */
+static enum moeq_status make_room(struct moeq_gptq_factor *f, uint64_t n, struct moeq_error *err)
+{
+    uint64_t n_doubles;
+    if (f->n == n && f->order)
+        return MOEQ_OK;
+    moeq_gptq_free(f);
+    if (!moeq_mul(n, moeq_cholesky_stride(n), &n_doubles))
+        return moeq_fail_alloc(err, 0);
+    f->ld = moeq_cholesky_stride(n);
+    f->t = moeq_calloc(n_doubles, sizeof *f->t, err);
+    f->pivots = moeq_calloc(n, sizeof *f->pivots, err);
+    f->diagonal = moeq_calloc(n, sizeof *f->diagonal, err);
+    f->order = moeq_calloc(n, sizeof *f->order, err);
+    if (!f->order || !f->t || !f->pivots || !f->diagonal)
+        return MOEQ_OVER_MEMORY;
+    f->n = n;
+    return MOEQ_OK;
+}
+
 enum moeq_status moeq_gptq_prepare(struct moeq_gptq_factor *factor, struct moeq_hessian *h,
                                    struct moeq_gptq_options options, struct moeq_pool *pool,
                                    struct moeq_error *err)
 {
-    uint64_t n_doubles;
-    *factor = (struct moeq_gptq_factor){.n = h->n, .ld = moeq_cholesky_stride(h->n)};
     if (!(h->weight > 0))
         return moeq_fail(err, MOEQ_USAGE, "no token came to this matrix, so its second moments are unknown");
-    if (!moeq_mul(h->n, factor->ld, &n_doubles))
-        return moeq_fail_alloc(err, 0);
-    factor->order = moeq_calloc(h->n, sizeof *factor->order, err);
-    factor->t = moeq_calloc(n_doubles, sizeof *factor->t, err);
-    factor->pivots = moeq_calloc(h->n, sizeof *factor->pivots, err);
-    factor->diagonal = moeq_calloc(h->n, sizeof *factor->diagonal, err);
-    if (!factor->order || !factor->t || !factor->pivots || !factor->diagonal)
-        return MOEQ_OVER_MEMORY;
+    enum moeq_status status = make_room(factor, h->n, err);
+    if (status)
+        return status;
+    factor->n_raised = 0;
     struct preparing p = {factor, h, &options};
     return factor_damped(&p, pool, err);
 }

@@ -108,7 +108,6 @@ static void bench_factor(struct bench *b)
     double *copy = calloc(b->n * moeq_cholesky_stride(b->n), sizeof *copy);
     for (int i = 0; copy && i < N_RUNS; i++) {
         bool is_positive;
-        moeq_gptq_free(&b->factor);
         const double begin = now();
         fail(b,
              moeq_gptq_prepare(&b->factor, &b->h, (struct moeq_gptq_options){0.01, true}, b->pool, &b->err));

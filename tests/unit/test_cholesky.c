@@ -139,16 +139,16 @@ static void test_prepare_damaged(void)
     CU_ASSERT_EQUAL(f.n_raised, 1);
     CU_ASSERT_DOUBLE_EQUAL(f.damping, 0.1, 1e-15);
     CU_ASSERT_DOUBLE_EQUAL(f.diagonal[1], 1.1, 1e-15);
-    moeq_gptq_free(&f);
     CU_ASSERT_EQUAL(prepare_of(hopeless, 2, 1, 0, &f, &err), MOEQ_DAMAGED);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "not positive with damping 1"));
-    moeq_gptq_free(&f);
     CU_ASSERT_EQUAL(prepare_of(infinite, 2, 1, 0.01, &f, NULL), MOEQ_DAMAGED);
-    moeq_gptq_free(&f);
     CU_ASSERT_EQUAL(prepare_of(nan_beside, 2, 1, 0.01, &f, NULL), MOEQ_DAMAGED);
-    moeq_gptq_free(&f);
     CU_ASSERT_EQUAL(prepare_of(slightly, 2, 0, 0.01, &f, NULL), MOEQ_USAGE); /* no tokens */
-    moeq_gptq_free(&f);
+    /* The memory of all these serves again; only another size needs other memory. */
+    CU_ASSERT_EQUAL(prepare_of(slightly, 2, 1, 0.1, &f, NULL), MOEQ_OK);
+    CU_ASSERT_EQUAL(f.n_raised, 0);
+    CU_ASSERT_EQUAL(prepare_of((const double[]){2}, 1, 1, 0.5, &f, NULL), MOEQ_OK);
+    CU_ASSERT_TRUE(f.n == 1 && f.pivots[0] > 2.99 && f.pivots[0] < 3.01);
     CU_ASSERT_EQUAL(prepare_of(dead, 2, 7, 0.01, &f, NULL), MOEQ_OK);
     CU_ASSERT_EQUAL(f.n_dead, 2);
     CU_ASSERT_TRUE(f.pivots[0] == 1 && f.pivots[1] == 1 && f.t[f.ld] == 0);
