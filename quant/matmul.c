@@ -13,7 +13,7 @@
 enum moeq_status moeq_scratch_init(struct moeq_scratch *scratch, const struct moeq_pool *pool,
                                    struct moeq_error *err)
 {
-    scratch->n_workers = moeq_pool_jobs(pool);
+    *scratch = (struct moeq_scratch){.n_workers = moeq_pool_jobs(pool)};
     scratch->workers = moeq_calloc(scratch->n_workers, sizeof *scratch->workers, err);
     return scratch->workers ? MOEQ_OK : MOEQ_OVER_MEMORY;
 }
