@@ -92,7 +92,7 @@ static void find_integer_scales(struct lanes *l)
     const uint32_t group = e->format->group;
     for (uint64_t g = 0, begin = 0; begin < e->factor->n; g++, begin += group) {
         const uint64_t left = e->factor->n - begin;
-        e->fused->search_scales(l->w + begin * MOEQ_LANES, e->factor->diagonal + begin,
+        e->fused->search_scales(l->w + begin * MOEQ_LANES, e->factor->weights + begin,
                                 left < group ? (uint32_t)left : group, e->format->level->bits,
                                 e->format->asymmetric, &l->scales[g]);
     }

@@ -65,17 +65,21 @@ static enum moeq_status fill_rows(void *context, unsigned worker, uint64_t begin
     return MOEQ_OK;
 }
 
-/* N to T and pivots. */
+/* N to T, pivots and weights. */
 static enum moeq_status divide_rows(void *context, unsigned worker, uint64_t begin, uint64_t end,
                                     struct moeq_error *err)
 {
-    const struct moeq_gptq_factor *f = ((const struct preparing *)context)->factor;
+    const struct preparing *p = context;
+    const struct moeq_gptq_factor *f = p->factor;
     (void)worker;
     (void)err;
     for (uint64_t j = begin; j < end; j++) {
         double *row = f->t + j * f->ld;
         const double root = row[j];
+        const uint64_t column = f->order[j];
         f->pivots[j] = root * root;
+        f->weights[column] =
+            p->options->pivot_weights && f->diagonal[column] > 0 ? f->pivots[j] : f->diagonal[column];
         for (uint64_t i = 0; i < j; i++)
             row[i] /= root;
         row[j] = 1;
@@ -180,8 +184,9 @@ static enum moeq_status make_room(struct moeq_gptq_factor *f, uint64_t n, struct
     f->t = moeq_calloc(n_doubles, sizeof *f->t, err);
     f->pivots = moeq_calloc(n, sizeof *f->pivots, err);
     f->diagonal = moeq_calloc(n, sizeof *f->diagonal, err);
+    f->weights = moeq_calloc(n, sizeof *f->weights, err);
     f->order = moeq_calloc(n, sizeof *f->order, err);
-    if (!f->order || !f->t || !f->pivots || !f->diagonal)
+    if (!f->order || !f->weights || !f->t || !f->pivots || !f->diagonal)
         return MOEQ_OVER_MEMORY;
     f->n = n;
     return MOEQ_OK;
@@ -207,6 +212,7 @@ void moeq_gptq_free(struct moeq_gptq_factor *factor)
     free(factor->t);
     free(factor->pivots);
     free(factor->diagonal);
+    free(factor->weights);
     *factor = (struct moeq_gptq_factor){0};
 }
 

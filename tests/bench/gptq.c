@@ -109,8 +109,8 @@ static void bench_factor(struct bench *b)
     for (int i = 0; copy && i < N_RUNS; i++) {
         bool is_positive;
         const double begin = now();
-        fail(b,
-             moeq_gptq_prepare(&b->factor, &b->h, (struct moeq_gptq_options){0.01, true}, b->pool, &b->err));
+        fail(b, moeq_gptq_prepare(&b->factor, &b->h, (struct moeq_gptq_options){0.01, true, false}, b->pool,
+                                  &b->err));
         best = now() - begin < best ? now() - begin : best;
         for (uint64_t r = 0; r < b->n; r++)
             for (uint64_t c = 0; c <= r; c++)

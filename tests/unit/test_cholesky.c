@@ -83,14 +83,19 @@ static void check_prepared(uint64_t n, uint64_t n_tokens, uint64_t dead, bool by
     struct moeq_gptq_factor f = {0};
     correlated_moments(&h, pool, n, n_tokens, dead, 1);
     CU_ASSERT_EQUAL_FATAL(
-        moeq_gptq_prepare(&f, &h, (struct moeq_gptq_options){0.01, by_diagonal}, pool, NULL), MOEQ_OK);
+        moeq_gptq_prepare(&f, &h, (struct moeq_gptq_options){0.01, by_diagonal, by_diagonal}, pool, NULL),
+        MOEQ_OK);
     uint32_t *order = plain_order(&h, by_diagonal);
     double *plain = damped_mean(&h, order, 0.01);
     CU_ASSERT_TRUE_FATAL(plain_cholesky(plain, n));
     int n_wrong = memcmp(order, f.order, n * sizeof *order) != 0;
     for (uint64_t j = 0; j < n; j++) {
         const double root = plain[j * n + j];
+        const bool is_dead = h.sums[order[j] * n + order[j]] <= 0;
         n_wrong += f.pivots[j] != root * root;
+        n_wrong += f.weights[order[j]] != (is_dead       ? 0
+                                           : by_diagonal ? root * root
+                                                         : mean_at(&h, order[j], order[j]) + f.added);
         for (uint64_t i = 0; i < j; i++)
             n_wrong += f.t[j * f.ld + i] != plain[j * n + i] / root;
     }
@@ -122,7 +127,7 @@ static enum moeq_status prepare_of(const double *sums, uint64_t n, double weight
     memcpy(h.sums, sums, n * n * sizeof *sums);
     h.weight = weight;
     const enum moeq_status status =
-        moeq_gptq_prepare(f, &h, (struct moeq_gptq_options){damping, false}, pool, err);
+        moeq_gptq_prepare(f, &h, (struct moeq_gptq_options){.damping = damping}, pool, err);
     moeq_hessian_free(&h);
     moeq_pool_join(pool);
     return status;
@@ -213,7 +218,8 @@ static int check_correct(uint64_t n, uint64_t rows, uint64_t dead)
     double *cross = malloc(n * n * sizeof *cross), most = 0;
     int n_wrong = 0;
     correlated_moments(&h, pools[0], n, 2 * n, dead, 1);
-    n_wrong += moeq_gptq_prepare(&f, &h, (struct moeq_gptq_options){0.01, true}, pools[0], NULL) != MOEQ_OK;
+    n_wrong +=
+        moeq_gptq_prepare(&f, &h, (struct moeq_gptq_options){0.01, true, false}, pools[0], NULL) != MOEQ_OK;
     for (uint64_t i = 0; i < n * n; i++)
         cross[i] = mean_at(&h, i / n, i % n);
     n_wrong += moeq_gptq_correct(&f, cross, rows, w, pools[0], out, NULL) != MOEQ_OK;

@@ -41,9 +41,10 @@ static struct calibrated calibrate(struct moeq_pool *pool, uint64_t rows, uint64
     c.w = random_weights(rows * n, rows + n);
     for (uint64_t i = 0; i < rows * n; i++)
         c.w[i] *= size;
-    CU_ASSERT_EQUAL_FATAL(
-        moeq_gptq_prepare(&c.factor, &c.h, (struct moeq_gptq_options){0.01, n % 2 == 0}, pool, NULL),
-        MOEQ_OK);
+    CU_ASSERT_EQUAL_FATAL(moeq_gptq_prepare(&c.factor, &c.h,
+                                            (struct moeq_gptq_options){0.01, n % 2 == 0, n_tokens % 2 == 0},
+                                            pool, NULL),
+                          MOEQ_OK);
     return c;
 }
 
@@ -253,7 +254,7 @@ static int compare_scales(const struct calibrated *c)
             struct group g = {.bits = c->m.format.level->bits};
             for (; g.n < size && begin + g.n < c->n; g.n++) {
                 g.w[g.n] = weight_at(c, r, begin + g.n);
-                g.weights[g.n] = c->factor.diagonal[begin + g.n];
+                g.weights[g.n] = c->factor.weights[begin + g.n];
             }
             const struct scale plain = search_plainly(&g, c->m.format.asymmetric),
                                found = scale_at(c, r, begin);
@@ -349,8 +350,9 @@ static void test_identity(void)
     for (uint64_t i = 0; i < c.n * c.n; i++)
         c.h.sums[i] = i % (c.n + 1) == 0;
     c.h.weight = 1;
-    CU_ASSERT_EQUAL_FATAL(moeq_gptq_prepare(&c.factor, &c.h, (struct moeq_gptq_options){0, true}, pool, NULL),
-                          MOEQ_OK);
+    CU_ASSERT_EQUAL_FATAL(
+        moeq_gptq_prepare(&c.factor, &c.h, (struct moeq_gptq_options){.activation_order = true}, pool, NULL),
+        MOEQ_OK);
     for (size_t f = 0; f < N_INTEGER_FORMATS; f++) {
         struct moeq_format format;
         if (!has_format(integer_formats[f], &format))
