@@ -8,6 +8,7 @@
 #ifndef MOEQ_KERNELS_H
 #define MOEQ_KERNELS_H
 
+#include "fused.h"
 #include "level.h"
 
 #define MOEQ_MAX_BLOCK_TOKENS 32
@@ -71,8 +72,12 @@ struct moeq_kernels {
      * gives the number of arithmetic operations (two for each multiply-add). NULL where there is no such
      * instruction. */
     uint64_t (*peak_f32)(uint64_t n);
+    uint64_t (*peak_f64)(uint64_t n);
     uint64_t (*peak_bf16)(uint64_t n);
     uint64_t (*peak_int8)(uint64_t n);
+
+    /* What calibration computes with: the same bits in every set. */
+    const struct moeq_fused *fused;
 
     /* Decodes a row as the level's own decode does, to the bit; NULL: that one is used. */
     void (*decode[MOEQ_N_FAST_DECODES])(const struct moeq_matrix *matrix, uint64_t row, uint64_t col,

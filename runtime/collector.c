@@ -22,6 +22,7 @@ struct moeq_collector {
     struct moeq_pool *pool;
     struct moeq_out out;
     struct stream streams[N_STREAMS];
+    struct moeq_bytes scratch;
     struct moeq_hessian all_down; /* sum over experts */
     bool has_down;
     int64_t *counts; /* [n_experts] */
@@ -123,7 +124,8 @@ static enum moeq_status add_pending(struct moeq_collector *c, struct stream *s, 
 {
     const uint64_t n = s->n_pending;
     s->n_pending = 0;
-    return n ? moeq_hessian_add(&s->moments, c->pool, s->pending, s->moments.n, NULL, s->weights, n, err)
+    return n ? moeq_hessian_add(&s->moments, c->pool, &c->scratch, s->pending, s->moments.n, NULL, s->weights,
+                                n, err)
              : MOEQ_OK;
 }
 
@@ -132,8 +134,9 @@ static enum moeq_status sum_down(struct moeq_collector *c, const struct moeq_hes
 {
     enum moeq_status status = c->has_down ? MOEQ_OK : moeq_hessian_init(&c->all_down, h->n, err);
     c->has_down = !status;
-    for (uint64_t i = 0; !status && i < h->n * h->n; i++)
-        c->all_down.sums[i] += h->sums[i];
+    for (uint64_t i = 0; !status && i < h->n; i++)
+        for (uint64_t k = 0; k <= i; k++)
+            c->all_down.sums[i * h->n + k] += h->sums[i * h->n + k];
     return status;
 }
 
@@ -285,6 +288,7 @@ void moeq_collector_free(struct moeq_collector *collector)
         }
     if (c->has_down)
         moeq_hessian_free(&c->all_down);
+    moeq_bytes_free(&c->scratch);
     moeq_out_abandon(&c->out);
     free(c->counts);
     free(c->squares);
@@ -296,7 +300,7 @@ void moeq_collector_free(struct moeq_collector *collector)
 
 static uint64_t moment_bytes(uint64_t n)
 {
-    return n * n * sizeof(double) + MOEQ_COLLECTED_BLOCK * n * sizeof(float);
+    return n * n * sizeof(double) + MOEQ_COLLECTED_BLOCK * n * sizeof(float) + 8192 * moeq_round_up(n, 96);
 }
 
 uint64_t moeq_collector_bytes(const struct moeq_config *config)

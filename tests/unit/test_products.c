@@ -1,14 +1,12 @@
 /* Products: whatever CPU a user has and however many tokens come together, y = x * W^T must be what plain
- * sums in double precision give. A process chooses its instruction set once, so each is tested in a child. */
+ * sums in double precision give. */
+#include "sets.h"
 #include "weights.h"
 
-#include "kernels.h"
 #include "matmul.h"
 #include "scalar.h"
 
 #include <math.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define MOST_TOKENS 70
 #define MOST_ROWS   97
@@ -193,23 +191,7 @@ static int check_all(void)
 
 static void test_every_set(void)
 {
-    const struct moeq_kernels *k;
-    for (size_t set = 0; (k = moeq_kernels_at(set)); set++) {
-        const char *name = moeq_kernels_at(set + 1) ? k->name : "scalar"; /* MOEQ_CPU's word for the last */
-        int status = -1;
-        printf("%s ", name);
-        fflush(stdout);
-        const pid_t child = fork();
-        if (child == 0) {
-            const bool set_it = setenv("MOEQ_CPU", name, 1) == 0 && moeq_kernels() == k;
-            const int n_wrong = set_it ? check_all() : 1;
-            fflush(stdout);
-            _exit(n_wrong != 0);
-        }
-        CU_ASSERT_FATAL(child > 0);
-        CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
-        CU_ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    }
+    in_every_set(check_all);
 }
 
 int main(void)
