@@ -135,7 +135,7 @@ static enum moeq_status prepare(struct ffn *f, struct moeq_error *err)
         status = load_router(f, err);
     if (!status)
         status = moeq_states_each(&run->states, MOEQ_HIDDEN, MOEQ_NORMED, prepare_group, f, err);
-    if (status && f->moe)
+    if (status == MOEQ_DAMAGED && f->moe)
         moeq_error_in_tensor(err, moeq_source_part(run->source, MOEQ_PART_ROUTER, f->layer, -1)->name);
     return status;
 }
