@@ -153,6 +153,53 @@ enum moeq_status moeq_out_write(struct moeq_out *out, const void *data, size_t n
     return MOEQ_OK;
 }
 
+enum moeq_status moeq_out_rewrite(const struct moeq_out *out, uint64_t offset, const void *data,
+                                  size_t n_bytes, struct moeq_error *err)
+{
+    const uint8_t *from = data;
+    while (n_bytes) {
+        ssize_t n = pwrite(out->fd, from, n_bytes, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            moeq_fail_errno(err, n < 0 ? errno : EIO, "cannot write");
+            name_file(out, err);
+            moeq_error_at(err, offset);
+            return MOEQ_IO;
+        }
+        from += n;
+        offset += (uint64_t)n;
+        n_bytes -= (size_t)n;
+    }
+    return MOEQ_OK;
+}
+
+enum moeq_status moeq_out_read(const struct moeq_out *out, uint64_t offset, void *dst, size_t n_bytes,
+                               struct moeq_error *err)
+{
+    uint8_t *to = dst;
+    while (n_bytes) {
+        ssize_t n = pread(out->fd, to, n_bytes, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            moeq_fail_errno(err, n < 0 ? errno : EIO, "cannot read back what was written");
+            name_file(out, err);
+            moeq_error_at(err, offset);
+            return MOEQ_IO;
+        }
+        to += n;
+        offset += (uint64_t)n;
+        n_bytes -= (size_t)n;
+    }
+    return MOEQ_OK;
+}
+
+void moeq_out_begin_sync(const struct moeq_out *out, uint64_t offset, uint64_t n_bytes)
+{
+    sync_file_range(out->fd, (off_t)offset, (off_t)n_bytes, SYNC_FILE_RANGE_WRITE);
+}
+
 static enum moeq_status make_durable(struct moeq_out *out, moeq_out_check *check, void *context,
                                      struct moeq_error *err)
 {

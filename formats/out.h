@@ -44,6 +44,18 @@ enum moeq_status moeq_out_create(struct moeq_out *out, const struct moeq_out_dir
 enum moeq_status moeq_out_write(struct moeq_out *out, const void *data, size_t n_bytes,
                                 struct moeq_error *err);
 
+/* Writes over bytes that were written before: for what is known only once all else is. */
+enum moeq_status moeq_out_rewrite(const struct moeq_out *out, uint64_t offset, const void *data,
+                                  size_t n_bytes, struct moeq_error *err);
+
+/* Reads n bytes back that were written before; another thread may be writing behind them. */
+enum moeq_status moeq_out_read(const struct moeq_out *out, uint64_t offset, void *dst, size_t n_bytes,
+                               struct moeq_error *err);
+
+/* Asks the disk to begin with n bytes that were written, so that finishing has less to wait for. A hint: no
+ * failure of it matters, fsync tells. */
+void moeq_out_begin_sync(const struct moeq_out *out, uint64_t offset, uint64_t n_bytes);
+
 /* Reads a finished but not yet renamed file back. */
 typedef enum moeq_status moeq_out_check(void *context, const char *path, struct moeq_error *err);
 

@@ -21,6 +21,8 @@
 #define MOEQ_HASHES_TENSOR   "moeq.hashes"
 #define MOEQ_PLAN_KEY        "moeq.plan" /* __metadata__ of a layer file: hash of the plan it was written under */
 
+#define MOEQ_MADE_FROM_KEY "moeq.source" /* likewise: hash of the weights that it was made from */
+
 #define MOEQ_TEXT_ONLY_KEY "text_only" /* in the manifest's options: vision tensors were left out */
 
 struct moeq_segment {
