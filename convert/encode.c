@@ -96,7 +96,7 @@ enum moeq_status moeq_encode_batch(struct moeq_encoder *encoder, const struct mo
                          .items = &plan->items[batch->first],
                          .matrices = matrices,
                          .parts = parts,
-                         .base = is_window ? batch->from : 0};
+                         .base = is_window ? batch->row : 0};
     size_t n_pieces = 0;
     for (size_t i = 0; i < batch->n_items; i++)
         n_pieces += (size_t)moeq_div_up(is_window ? batch->n_rows : matrices[i].rows, MOEQ_ROWS_PER_PIECE);

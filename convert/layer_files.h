@@ -1,9 +1,9 @@
-/* Writing the layer files of a package: loading, encoding, writing and reading back go on at once, a file in
- * the order of the plan after the other.
+/* Writing the layer files of a package, in the order of the plan. Batch by batch, what becomes another level
+ * is loaded, encoded on the pool and written, all at once; what is copied goes from file to file on the pool
+ * (copy.h). A complete file gets durable and its name while the next is written.
  *
- * A file that has its final name is complete and durable, and was read back: its segments piece by piece
- * behind the writing, against what was in memory; header and list of hashes by the strict parser at the end.
- */
+ * A file that has its final name was read back: the data piece by piece behind the writing, against what was
+ * in memory; header and list of hashes by the strict parser at the end. */
 #ifndef MOEQ_LAYER_FILES_H
 #define MOEQ_LAYER_FILES_H
 
@@ -18,7 +18,7 @@ struct moeq_layer_files {
     struct moeq_hash plan_hash;
     const bool *is_kept; /* [files of the plan] that are complete already */
     const struct moeq_out_dir *dir;
-    struct moeq_pool *pool;             /* encodes; three more threads load, write and read back */
+    struct moeq_pool *pool;             /* encodes and copies; three more threads load, write and finish */
     struct moeq_progress *progress;     /* counts bytes of the source as they are written */
     struct moeq_provenance *provenance; /* gets the slices of what is not kept */
     struct moeq_layer_hashes *hashes;   /* [files of the plan]: likewise */

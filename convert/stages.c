@@ -73,7 +73,7 @@ bool moeq_stages_wait(struct moeq_stages *stages, enum moeq_stage stage, uint64_
     if (stage != MOEQ_LOADING)
         comes = wait_passed(s, stage - 1, batch);
     else if (comes && batch >= MOEQ_MAX_BATCHES)
-        wait_passed(s, MOEQ_READING_BACK, batch - MOEQ_MAX_BATCHES);
+        wait_passed(s, MOEQ_FINISHING, batch - MOEQ_MAX_BATCHES);
     comes = comes && batch < s->end;
     pthread_mutex_unlock(&s->lock);
     return comes;

@@ -2,7 +2,7 @@
  * encoding, writing, reading back.
  *
  * Batches have numbers, from 0 on, and pass every stage in that order. A stage waits for a batch, works on it
- * without any lock, and passes it on. The first failure wins, and that is the one of the lowest batch:
+ * without any lock, and passes it on. The failure that counts is the one of the lowest batch:
  * batches before it go on to the end, it and all behind it go nowhere, whatever threads happen to run first.
  */
 #ifndef MOEQ_STAGES_H
@@ -10,11 +10,11 @@
 
 #include "bytes.h"
 
-enum moeq_stage { MOEQ_LOADING, MOEQ_ENCODING, MOEQ_WRITING, MOEQ_READING_BACK, MOEQ_N_STAGES };
+enum moeq_stage { MOEQ_LOADING, MOEQ_ENCODING, MOEQ_WRITING, MOEQ_FINISHING, MOEQ_N_STAGES };
 
-/* Batches that have been loaded and not yet read back: batch k may use slot k % MOEQ_MAX_BATCHES of the
+/* Batches that have been loaded and not yet finished: batch k may use slot k % MOEQ_MAX_BATCHES of the
  * caller's tables. */
-#define MOEQ_MAX_BATCHES 256
+#define MOEQ_MAX_BATCHES 64
 
 struct moeq_stages;
 

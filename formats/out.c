@@ -153,46 +153,43 @@ enum moeq_status moeq_out_write(struct moeq_out *out, const void *data, size_t n
     return MOEQ_OK;
 }
 
-enum moeq_status moeq_out_rewrite(const struct moeq_out *out, uint64_t offset, const void *data,
-                                  size_t n_bytes, struct moeq_error *err)
+/* A transfer of a part of the file; false where it failed for good. */
+static bool transfer(const struct moeq_out *out, bool is_read, uint64_t offset, uint8_t *bytes,
+                     size_t n_bytes)
 {
-    const uint8_t *from = data;
     while (n_bytes) {
-        ssize_t n = pwrite(out->fd, from, n_bytes, (off_t)offset);
+        ssize_t n = is_read ? pread(out->fd, bytes, n_bytes, (off_t)offset)
+                            : pwrite(out->fd, bytes, n_bytes, (off_t)offset);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0) {
-            moeq_fail_errno(err, n < 0 ? errno : EIO, "cannot write");
-            name_file(out, err);
-            moeq_error_at(err, offset);
-            return MOEQ_IO;
-        }
-        from += n;
+        if (n == 0)
+            errno = EIO;
+        if (n <= 0)
+            return false;
+        bytes += n;
         offset += (uint64_t)n;
         n_bytes -= (size_t)n;
     }
-    return MOEQ_OK;
+    return true;
 }
 
-enum moeq_status moeq_out_read(const struct moeq_out *out, uint64_t offset, void *dst, size_t n_bytes,
-                               struct moeq_error *err)
+enum moeq_status moeq_out_write_at(const struct moeq_out *out, uint64_t offset, const void *data,
+                                   size_t n_bytes, void *scratch, struct moeq_error *err)
 {
-    uint8_t *to = dst;
-    while (n_bytes) {
-        ssize_t n = pread(out->fd, to, n_bytes, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            moeq_fail_errno(err, n < 0 ? errno : EIO, "cannot read back what was written");
-            name_file(out, err);
-            moeq_error_at(err, offset);
-            return MOEQ_IO;
-        }
-        to += n;
-        offset += (uint64_t)n;
-        n_bytes -= (size_t)n;
+    enum moeq_status status = MOEQ_OK;
+    if (!transfer(out, false, offset, (uint8_t *)(uintptr_t)data, n_bytes))
+        status = moeq_fail_errno(err, errno, "cannot write");
+    else if (!transfer(out, true, offset, scratch, n_bytes))
+        status = moeq_fail_errno(err, errno, "cannot read back what was written");
+    else if (memcmp(data, scratch, n_bytes) != 0) {
+        status = moeq_fail(err, MOEQ_IO, "what was written reads back differently");
+        moeq_error_hint(err, "check the disk");
     }
-    return MOEQ_OK;
+    if (status) {
+        name_file(out, err);
+        moeq_error_at(err, offset);
+    }
+    return status;
 }
 
 void moeq_out_begin_sync(const struct moeq_out *out, uint64_t offset, uint64_t n_bytes)

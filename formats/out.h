@@ -9,12 +9,12 @@
 #include "status.h"
 
 struct moeq_out {
-    int fd;          /* -1 while closed */
-    int dir_fd;      /* borrowed */
-    char *name;      /* final name */
-    char *temp;      /* NAME.part */
-    const char *dir; /* borrowed, for messages */
-    uint64_t n_written;
+    int fd;             /* -1 while closed */
+    int dir_fd;         /* borrowed */
+    char *name;         /* final name */
+    char *temp;         /* NAME.part */
+    const char *dir;    /* borrowed, for messages */
+    uint64_t n_written; /* the size when it is finished */
 };
 
 /* A folder that is being written by one process at a time. */
@@ -44,13 +44,11 @@ enum moeq_status moeq_out_create(struct moeq_out *out, const struct moeq_out_dir
 enum moeq_status moeq_out_write(struct moeq_out *out, const void *data, size_t n_bytes,
                                 struct moeq_error *err);
 
-/* Writes over bytes that were written before: for what is known only once all else is. */
-enum moeq_status moeq_out_rewrite(const struct moeq_out *out, uint64_t offset, const void *data,
-                                  size_t n_bytes, struct moeq_error *err);
-
-/* Reads n bytes back that were written before; another thread may be writing behind them. */
-enum moeq_status moeq_out_read(const struct moeq_out *out, uint64_t offset, void *dst, size_t n_bytes,
-                               struct moeq_error *err);
+/* Writes at an offset and reads the bytes back into scratch[n_bytes]: MOEQ_IO where they differ. Safe from
+ * several threads. n_written does not count these: who writes a file so sets it to the size before finishing.
+ */
+enum moeq_status moeq_out_write_at(const struct moeq_out *out, uint64_t offset, const void *data,
+                                   size_t n_bytes, void *scratch, struct moeq_error *err);
 
 /* Asks the disk to begin with n bytes that were written, so that finishing has less to wait for. A hint: no
  * failure of it matters, fsync tells. */

@@ -2,6 +2,7 @@
 
 #include "anatomy.h"
 #include "evaluate.h"
+#include "copy.h"
 #include "encode.h"
 #include "layer_files.h"
 #include "repack.h"
@@ -172,7 +173,7 @@ static void count_kinds(struct tally *t, const struct moeq_kind *kinds, size_t n
         const uint64_t made = !changes                                            ? 0
                               : to.level->rows_only && n_bytes > MOEQ_BATCH_BYTES ? MOEQ_BATCH_BYTES
                                                                                   : n_bytes;
-        t->batch = moeq_larger(t->batch, changes ? padded(from, &kinds[i]) + made : MOEQ_COPY_BYTES);
+        t->batch = moeq_larger(t->batch, changes ? padded(from, &kinds[i]) + made : 0);
         if (changes)
             t->worker =
                 moeq_larger(t->worker, moeq_encoder_rows_at_once(to.level) * kinds[i].cols * sizeof(float));
@@ -191,8 +192,7 @@ static void estimate(struct moeq_outlook *o, const struct moeq_config *c, const 
 {
     struct moeq_kind kinds[MOEQ_MAX_KINDS];
     struct moeq_format format;
-    struct tally t = {
-        .config = c, .level = level ? &format : NULL, .batch = level ? MOEQ_BATCH_BYTES : MOEQ_COPY_BYTES};
+    struct tally t = {.config = c, .level = level ? &format : NULL, .batch = level ? MOEQ_BATCH_BYTES : 0};
     if (level && moeq_format_parse(level, defaults, &format, NULL))
         return;
     count_kinds(&t, kinds, moeq_anatomy_outside(c, kinds), false);
@@ -203,7 +203,8 @@ static void estimate(struct moeq_outlook *o, const struct moeq_config *c, const 
     struct moeq_outlook_row *row = &o->rows[o->n++];
     *row = (struct moeq_outlook_row){.level = level,
                                      .package_bytes = t.n_bytes,
-                                     .convert_bytes = moeq_batches_memory(t.batch) + o->n_jobs * t.worker};
+                                     .convert_bytes = moeq_batches_memory(t.batch) +
+                                                      o->n_jobs * (t.worker + MOEQ_COPIER_BYTES)};
     if (moeq_config_is_computed(c))
         row->eval_bytes = moeq_evaluate_memory_of(c, sweep, &windows).total;
 }
