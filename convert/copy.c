@@ -12,17 +12,29 @@ struct moeq_copy_worker {
     struct moeq_hasher *slices, *segments;
 };
 
-/* Segments [first, first + n) of the batch, and where they lie in the file. */
+/* Segments [first, first + n) of the plan, and where they lie in the file. */
 struct run {
     size_t first, n;
     uint64_t offset, n_bytes;
 };
 
+/* A batch that is being copied. */
+struct under_way {
+    const struct moeq_batch *batch;
+    struct run *runs;
+    size_t n_runs, n_taken, n_done;
+    size_t failed; /* the lowest run that failed, or SIZE_MAX */
+    struct moeq_error why;
+};
+
 struct copying {
     const struct moeq_copy *copy;
     struct moeq_copier *copier;
-    struct run *runs;
-    size_t n_runs;
+    pthread_mutex_t lock; /* for all that follows */
+    uint64_t n_begun;     /* batches before this one have begun, */
+    uint64_t n_ended;     /* those before this one have come to an end */
+    uint64_t failed;      /* the lowest batch that failed, or UINT64_MAX: nothing behind it goes on */
+    struct under_way batches[MOEQ_COPIES_AT_ONCE]; /* by turns */
 };
 
 enum moeq_status moeq_copier_init(struct moeq_copier *copier, struct moeq_pool *pool, struct moeq_error *err)
@@ -55,8 +67,8 @@ void moeq_copier_free(struct moeq_copier *copier)
     *copier = (struct moeq_copier){0};
 }
 
-static enum moeq_status copy_item(const struct moeq_copy *c, struct moeq_copy_worker *w, size_t item,
-                                  uint64_t offset, struct moeq_error *err)
+static enum moeq_status copy_item(const struct moeq_copy *c, struct moeq_copy_worker *w, size_t file,
+                                  size_t item, uint64_t offset, struct moeq_error *err)
 {
     const struct moeq_plan_item *it = &c->plan->items[item];
     enum moeq_status status = MOEQ_OK;
@@ -69,54 +81,164 @@ static enum moeq_status copy_item(const struct moeq_copy *c, struct moeq_copy_wo
             break;
         moeq_provenance_add(c->provenance, item, from, w->piece, n, w->slices);
         moeq_hasher_update(w->segments, w->piece, (size_t)n);
-        status = moeq_out_write_at(c->out, offset + from, w->piece, (size_t)n, w->scratch, err);
+        status = moeq_out_write_at(&c->outs[file], offset + from, w->piece, (size_t)n, w->scratch, err);
     }
     return status;
 }
 
-static enum moeq_status copy_run(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                                 struct moeq_error *err)
+static enum moeq_status copy_run(const struct moeq_copy *c, struct moeq_copy_worker *w,
+                                 const struct moeq_batch *b, const struct run *run, struct moeq_error *err)
 {
-    const struct copying *copying = context;
-    const struct moeq_copy *c = copying->copy;
-    struct moeq_copy_worker *w = &copying->copier->workers[worker];
+    const struct moeq_plan_file *file = &c->plan->files[b->file];
     enum moeq_status status = MOEQ_OK;
-    for (uint64_t r = begin; !status && r < end; r++) {
-        const struct run *run = &copying->runs[r];
-        uint64_t offset = run->offset;
-        for (size_t s = run->first; !status && s < run->first + run->n; s++) {
-            const struct moeq_plan_segment *segment = &c->plan->segments[c->batch->segment + s];
-            for (size_t i = segment->first; !status && i < segment->first + segment->n_items; i++) {
-                status = copy_item(c, w, i, offset, err);
-                offset += c->plan->items[i].n_bytes;
-                moeq_progress_add(c->progress, c->plan->items[i].weight->n_bytes,
-                                  c->plan->files[c->batch->file].name);
-            }
-            c->hashes[s] = moeq_hasher_finish(w->segments);
+    uint64_t offset = run->offset;
+    for (size_t s = run->first; !status && s < run->first + run->n; s++) {
+        const struct moeq_plan_segment *segment = &c->plan->segments[s];
+        for (size_t i = segment->first; !status && i < segment->first + segment->n_items; i++) {
+            status = copy_item(c, w, b->file, i, offset, err);
+            offset += c->plan->items[i].n_bytes;
+            moeq_progress_add(c->progress, c->plan->items[i].weight->n_bytes, file->name);
         }
-        moeq_out_begin_sync(c->out, run->offset, run->n_bytes);
+        c->hashes[b->file].segments[s - file->first] = moeq_hasher_finish(w->segments);
     }
+    moeq_out_begin_sync(&c->outs[b->file], run->offset, run->n_bytes);
     return status;
 }
 
-enum moeq_status moeq_copy_batch(struct moeq_copier *copier, const struct moeq_copy *copy,
-                                 struct moeq_error *err)
+/* ---- which thread copies what; all of it under the lock ---- */
+
+static struct under_way *batch_of(struct copying *c, uint64_t k)
 {
-    const struct moeq_batch *b = copy->batch;
-    struct copying copying = {copy, copier, moeq_calloc(b->n_segments, sizeof *copying.runs, err), 0};
-    if (!copying.runs)
-        return MOEQ_OVER_MEMORY;
+    return &c->batches[k % MOEQ_COPIES_AT_ONCE];
+}
+
+static void begin_batch(struct copying *c)
+{
+    struct under_way *u = batch_of(c, c->n_begun);
+    const struct moeq_batch *b = &c->copy->batches[c->n_begun++ % MOEQ_MAX_BATCHES];
+    *u = (struct under_way){.batch = b, .failed = SIZE_MAX};
+    u->runs = moeq_calloc(b->n_segments, sizeof *u->runs, &u->why);
+    if (!u->runs) {
+        u->failed = 0;
+        c->failed = c->n_begun - 1;
+    }
     uint64_t offset = b->offset;
-    for (size_t s = 0; s < b->n_segments; s++) {
-        const uint64_t n = copy->plan->segments[b->segment + s].n_bytes;
-        struct run *last = copying.n_runs ? &copying.runs[copying.n_runs - 1] : NULL;
-        if (!last || last->n_bytes + n > RUN_BYTES)
-            *(last = &copying.runs[copying.n_runs++]) = (struct run){.first = s, .offset = offset};
+    for (size_t s = b->segment; u->runs && s < b->segment + b->n_segments; s++) {
+        const uint64_t n = c->copy->plan->segments[s].n_bytes;
+        struct run *last = u->n_runs ? &u->runs[u->n_runs - 1] : NULL;
+        if (!last || last->n_bytes + n > RUN_BYTES) {
+            last = &u->runs[u->n_runs++];
+            *last = (struct run){.first = s, .offset = offset};
+        }
         last->n++;
         last->n_bytes += n;
         offset += n;
     }
-    enum moeq_status status = moeq_pool_for(copier->pool, copying.n_runs, 1, copy_run, &copying, err);
-    free(copying.runs);
-    return status;
+}
+
+static bool has_run(const struct copying *c, uint64_t k)
+{
+    const struct under_way *u = &c->batches[k % MOEQ_COPIES_AT_ONCE];
+    return k >= c->n_ended && k < c->n_begun && k < c->failed && u->n_taken < u->n_runs;
+}
+
+/* Passes on what is done, in order; behind a failure nothing is. */
+static void end_batches(struct copying *c)
+{
+    for (; c->n_ended < c->n_begun && c->n_ended <= c->failed; c->n_ended++) {
+        struct under_way *u = batch_of(c, c->n_ended);
+        const bool has_failed = u->failed != SIZE_MAX;
+        if (u->n_done < u->n_taken || (u->n_taken < u->n_runs && !has_failed))
+            break;
+        if (has_failed)
+            moeq_stages_fail(c->copy->stages, c->n_ended, &u->why);
+        else
+            moeq_stages_pass(c->copy->stages, MOEQ_ENCODING, false);
+        free(u->runs);
+        u->runs = NULL;
+    }
+}
+
+static void end_run(struct copying *c, uint64_t k, size_t run, const struct moeq_error *why)
+{
+    struct under_way *u = batch_of(c, k);
+    u->n_done++;
+    if (why->status && run < u->failed) {
+        u->failed = run;
+        u->why = *why;
+        c->failed = k < c->failed ? k : c->failed;
+    }
+    end_batches(c);
+}
+
+/* Whether there may be something to do once another batch was loaded, or one came to an end: waits for that,
+ * without the lock. */
+static bool wait_for_more(struct copying *c)
+{
+    const uint64_t next = c->n_begun, oldest = c->n_ended;
+    const bool has_room = next - oldest < MOEQ_COPIES_AT_ONCE;
+    if (c->failed != UINT64_MAX)
+        return false;
+    pthread_mutex_unlock(&c->lock);
+    bool more = has_room ? moeq_stages_wait(c->copy->stages, MOEQ_ENCODING, next)
+                         : moeq_stages_wait_passed(c->copy->stages, MOEQ_ENCODING, oldest);
+    more = more && (!has_room || c->copy->batches[next % MOEQ_MAX_BATCHES].kind == MOEQ_BATCH_COPY);
+    pthread_mutex_lock(&c->lock);
+    return more;
+}
+
+/* The batch of the next run for a thread that works on batch `own`: that one, else one that nobody has begun,
+ * else the oldest with something left. False where there is none and will be none. */
+static bool choose(struct copying *c, uint64_t *own)
+{
+    for (;;) {
+        if (has_run(c, *own))
+            return true;
+        if (c->failed == UINT64_MAX && c->n_begun - c->n_ended < MOEQ_COPIES_AT_ONCE &&
+            moeq_stages_has(c->copy->stages, MOEQ_ENCODING, c->n_begun) &&
+            c->copy->batches[c->n_begun % MOEQ_MAX_BATCHES].kind == MOEQ_BATCH_COPY) {
+            *own = c->n_begun;
+            begin_batch(c);
+            end_batches(c);
+            continue;
+        }
+        for (*own = c->n_ended; *own < c->n_begun; ++*own)
+            if (has_run(c, *own))
+                return true;
+        if (!wait_for_more(c))
+            return false;
+    }
+}
+
+static enum moeq_status copy_on(void *context, unsigned worker, uint64_t begin, uint64_t end,
+                                struct moeq_error *err)
+{
+    struct copying *c = context;
+    uint64_t own = UINT64_MAX;
+    (void)begin;
+    (void)end;
+    (void)err;
+    pthread_mutex_lock(&c->lock);
+    while (choose(c, &own)) {
+        struct moeq_error why = {0};
+        struct under_way *u = batch_of(c, own);
+        const size_t run = u->n_taken++;
+        pthread_mutex_unlock(&c->lock);
+        copy_run(c->copy, &c->copier->workers[worker], u->batch, &u->runs[run], &why);
+        pthread_mutex_lock(&c->lock);
+        end_run(c, own, run, &why);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return MOEQ_OK;
+}
+
+void moeq_copy_batches(struct moeq_copier *copier, const struct moeq_copy *copy, uint64_t first)
+{
+    struct copying c = {
+        .copy = copy, .copier = copier, .n_begun = first, .n_ended = first, .failed = UINT64_MAX};
+    pthread_mutex_init(&c.lock, NULL);
+    moeq_pool_for(copier->pool, moeq_pool_jobs(copier->pool), 1, copy_on, &c, NULL);
+    pthread_mutex_destroy(&c.lock);
+    for (size_t i = 0; i < MOEQ_COPIES_AT_ONCE; i++)
+        free(c.batches[i].runs);
 }

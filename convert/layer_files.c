@@ -8,13 +8,12 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define PIECE_BYTES     (128u << 10) /* are worked on while they are in the second-level cache */
-#define BEGIN_SYNC      (8u << 20)   /* written bytes that the disk is asked to begin with */
-#define FILES_UNDER_WAY 3            /* that have not yet got their names */
+#define PIECE_BYTES     (128u << 10)              /* are worked on while they are in the second-level cache */
+#define BEGIN_SYNC      (8u << 20)                /* written bytes that the disk is asked to begin with */
+#define FILES_UNDER_WAY (MOEQ_COPIES_AT_ONCE + 2) /* that have not yet got their names */
 
-/* A batch on its way. What follows it is not of a copy. */
+/* What a batch that is not a copy has on its way. */
 struct slot {
-    struct moeq_batch batch;
     uint8_t *source;                    /* its memory */
     const struct moeq_weight **weights; /* [n_items] */
     struct moeq_matrix *matrices;       /* [n_items]: as loaded */
@@ -25,11 +24,17 @@ struct slot {
 struct run {
     const struct moeq_layer_files *files;
     struct moeq_stages *stages;
-    struct slot *slots;    /* [MOEQ_MAX_BATCHES] */
-    struct moeq_out *outs; /* [files of the plan] */
+    struct moeq_batch *batches; /* [MOEQ_MAX_BATCHES]: those on their way, batch k at k % MOEQ_MAX_BATCHES */
+    struct slot *slots;         /* likewise */
+    struct moeq_out *outs;      /* [files of the plan] */
     struct moeq_encoder encoder;
     struct moeq_copier copier;
 };
+
+static struct moeq_batch *batch_of(const struct run *r, uint64_t k)
+{
+    return &r->batches[k % MOEQ_MAX_BATCHES];
+}
 
 static struct slot *slot_of(const struct run *r, uint64_t k)
 {
@@ -72,9 +77,9 @@ static enum moeq_status read_item(struct loading *l, size_t item, uint8_t *dst, 
     return status;
 }
 
-static enum moeq_status load_items(struct loading *l, struct slot *slot, struct moeq_error *err)
+static enum moeq_status load_items(struct loading *l, const struct moeq_batch *b, struct slot *slot,
+                                   struct moeq_error *err)
 {
-    const struct moeq_batch *b = &slot->batch;
     const struct moeq_source *source = l->run->files->plan->source;
     if (source->is_package)
         return moeq_source_load_at(source, slot->weights, b->n_items, slot->source, slot->matrices, err);
@@ -89,26 +94,27 @@ static enum moeq_status load_items(struct loading *l, struct slot *slot, struct 
     return status;
 }
 
-static enum moeq_status slot_init(struct slot *slot, const struct moeq_plan *plan, struct moeq_error *err)
+static enum moeq_status slot_init(struct slot *slot, const struct moeq_batch *b, const struct moeq_plan *plan,
+                                  struct moeq_error *err)
 {
-    const size_t n = slot->batch.n_items;
+    const size_t n = b->n_items;
     slot->weights = moeq_calloc(n, sizeof *slot->weights, err);
     slot->matrices = moeq_calloc(n, sizeof *slot->matrices, err);
     slot->parts = moeq_calloc(n, sizeof *slot->parts, err);
     if (!slot->weights || !slot->matrices || !slot->parts)
         return MOEQ_OVER_MEMORY;
     for (size_t i = 0; i < n; i++)
-        slot->weights[i] = plan->items[slot->batch.first + i].weight;
+        slot->weights[i] = plan->items[b->first + i].weight;
     return MOEQ_OK;
 }
 
-static enum moeq_status load_whole(struct loading *l, struct slot *slot, struct moeq_error *err)
+static enum moeq_status load_whole(struct loading *l, const struct moeq_batch *b, struct slot *slot,
+                                   struct moeq_error *err)
 {
-    const struct moeq_batch *b = &slot->batch;
     const struct moeq_plan *plan = l->run->files->plan;
-    enum moeq_status status = slot_init(slot, plan, err);
+    enum moeq_status status = slot_init(slot, b, plan, err);
     if (!status)
-        status = load_items(l, slot, err);
+        status = load_items(l, b, slot, err);
     uint8_t *packed = slot->source + b->n_source;
     for (size_t i = 0; !status && i < b->n_items; i++) {
         const struct moeq_plan_item *item = &plan->items[b->first + i];
@@ -121,15 +127,15 @@ static enum moeq_status load_whole(struct loading *l, struct slot *slot, struct 
 }
 
 /* The first window loads the tensor for all; they take turns in two places for what they become. */
-static enum moeq_status load_window(struct loading *l, struct slot *slot, struct moeq_error *err)
+static enum moeq_status load_window(struct loading *l, const struct moeq_batch *b, struct slot *slot,
+                                    struct moeq_error *err)
 {
     const struct moeq_plan *plan = l->run->files->plan;
-    const struct moeq_batch *b = &slot->batch;
-    enum moeq_status status = slot_init(slot, plan, err);
+    enum moeq_status status = slot_init(slot, b, plan, err);
     if (status)
         return status;
     if (b->row == 0) {
-        status = load_items(l, slot, err);
+        status = load_items(l, b, slot, err);
         l->window = slot->matrices[0];
         l->places[0] = slot->source + b->n_source;
         l->places[1] = l->places[0] + moeq_window_bytes(&plan->items[b->first]);
@@ -152,9 +158,10 @@ static enum moeq_status begin_file(struct loading *l, size_t f, struct moeq_erro
     return moeq_out_create(&l->run->outs[f], files->dir, file->name, file->n_bytes, err);
 }
 
-static enum moeq_status load_batch(struct loading *l, uint64_t k, struct slot *slot, struct moeq_error *err)
+static enum moeq_status load_batch(struct loading *l, uint64_t k, struct moeq_error *err)
 {
-    const struct moeq_batch *b = &slot->batch;
+    const struct moeq_batch *b = batch_of(l->run, k);
+    struct slot *slot = slot_of(l->run, k);
     enum moeq_status status = moeq_interrupt_check(err);
     if (!status && b->begins_file)
         status = begin_file(l, b->file, err);
@@ -165,7 +172,7 @@ static enum moeq_status load_batch(struct loading *l, uint64_t k, struct slot *s
         if (!slot->source)
             return MOEQ_OK; /* likewise */
     }
-    return b->kind == MOEQ_BATCH_WHOLE ? load_whole(l, slot, err) : load_window(l, slot, err);
+    return b->kind == MOEQ_BATCH_WHOLE ? load_whole(l, b, slot, err) : load_window(l, b, slot, err);
 }
 
 static void load_all(struct loading *l)
@@ -173,19 +180,19 @@ static void load_all(struct loading *l)
     struct moeq_stages *stages = l->run->stages;
     struct moeq_error err = {0};
     for (uint64_t k = 0; moeq_stages_wait(stages, MOEQ_LOADING, k); k++) {
-        struct slot *slot = slot_of(l->run, k);
-        slot_free(slot);
-        if (!moeq_cut_next(&l->cut, &slot->batch)) {
+        struct moeq_batch *b = batch_of(l->run, k);
+        slot_free(slot_of(l->run, k));
+        if (!moeq_cut_next(&l->cut, b)) {
             moeq_stages_end(stages, k);
             break;
         }
-        if (load_batch(l, k, slot, &err)) {
+        if (load_batch(l, k, &err)) {
             moeq_stages_fail(stages, k, &err);
             break;
         }
-        if (slot->batch.ends_file)
+        if (b->ends_file)
             l->ends[l->n_files++ % FILES_UNDER_WAY] = k;
-        moeq_stages_pass(stages, MOEQ_LOADING, slot->batch.kind == MOEQ_BATCH_WHOLE && !slot->batch.n_packed);
+        moeq_stages_pass(stages, MOEQ_LOADING, b->kind == MOEQ_BATCH_WHOLE && !b->n_packed);
     }
 }
 
@@ -205,32 +212,29 @@ static void *load_main(void *context)
 
 /* ---- encoding and copying ---- */
 
-static enum moeq_status encode_batch(struct run *r, const struct slot *slot, struct moeq_error *err)
-{
-    const struct moeq_layer_files *files = r->files;
-    const struct moeq_batch *b = &slot->batch;
-    if (b->kind != MOEQ_BATCH_COPY)
-        return moeq_encode_batch(&r->encoder, files->plan, b, slot->matrices, slot->parts, err);
-    const size_t first = b->segment - files->plan->files[b->file].first;
-    const struct moeq_copy copy = {.plan = files->plan,
-                                   .batch = b,
-                                   .out = &r->outs[b->file],
-                                   .provenance = files->provenance,
-                                   .hashes = &files->hashes[b->file].segments[first],
-                                   .progress = files->progress};
-    return moeq_copy_batch(&r->copier, &copy, err);
-}
-
 static void encode_all(struct run *r)
 {
+    const struct moeq_layer_files *files = r->files;
+    const struct moeq_copy copy = {.plan = files->plan,
+                                   .stages = r->stages,
+                                   .batches = r->batches,
+                                   .outs = r->outs,
+                                   .provenance = files->provenance,
+                                   .hashes = files->hashes,
+                                   .progress = files->progress};
     struct moeq_error err = {0};
     uint64_t k;
     while (moeq_stages_wait_to_encode(r->stages, &k)) {
+        const struct moeq_batch *b = batch_of(r, k);
         const struct slot *slot = slot_of(r, k);
-        const bool is_window = slot->batch.kind == MOEQ_BATCH_WINDOW;
-        if (is_window && k >= 2 && !moeq_stages_wait_passed(r->stages, MOEQ_WRITING, k - 2))
+        if (b->kind == MOEQ_BATCH_COPY) {
+            moeq_copy_batches(&r->copier, &copy, k);
+            continue;
+        }
+        if (b->kind == MOEQ_BATCH_WINDOW && k >= 2 &&
+            !moeq_stages_wait_passed(r->stages, MOEQ_WRITING, k - 2))
             break; /* what lies in its place is not yet written */
-        if (encode_batch(r, slot, &err)) {
+        if (moeq_encode_batch(&r->encoder, files->plan, b, slot->matrices, slot->parts, &err)) {
             moeq_stages_fail(r->stages, k, &err);
             break;
         }
@@ -278,9 +282,9 @@ static enum moeq_status write_part(struct writing *w, const struct moeq_batch *b
     return status;
 }
 
-static enum moeq_status write_batch(struct writing *w, const struct slot *slot, struct moeq_error *err)
+static enum moeq_status write_batch(struct writing *w, const struct moeq_batch *b, const struct slot *slot,
+                                    struct moeq_error *err)
 {
-    const struct moeq_batch *b = &slot->batch;
     const struct moeq_plan *plan = w->run->files->plan;
     enum moeq_status status = MOEQ_OK;
     if (b->kind == MOEQ_BATCH_COPY)
@@ -306,7 +310,7 @@ static void write_all(struct writing *w)
     struct moeq_stages *stages = w->run->stages;
     struct moeq_error err = {0};
     for (uint64_t k = 0; moeq_stages_wait(stages, MOEQ_WRITING, k); k++) {
-        if (write_batch(w, slot_of(w->run, k), &err)) {
+        if (write_batch(w, batch_of(w->run, k), slot_of(w->run, k), &err)) {
             moeq_stages_fail(stages, k, &err);
             break;
         }
@@ -389,7 +393,7 @@ static void *finish_main(void *context)
     const struct run *r = context;
     struct moeq_error err = {0};
     for (uint64_t k = 0; moeq_stages_wait(r->stages, MOEQ_FINISHING, k); k++) {
-        const struct moeq_batch *b = &slot_of(r, k)->batch;
+        const struct moeq_batch *b = batch_of(r, k);
         if (b->ends_file && finish_file(r, b->file, &err)) {
             moeq_stages_fail(r->stages, k, &err);
             break;
@@ -405,9 +409,10 @@ static enum moeq_status run_init(struct run *r, struct moeq_error *err)
 {
     const struct moeq_layer_files *files = r->files;
     r->stages = moeq_stages_create(moeq_batches_memory(moeq_batches_largest(files->plan)), err);
+    r->batches = moeq_calloc(MOEQ_MAX_BATCHES, sizeof *r->batches, err);
     r->slots = moeq_calloc(MOEQ_MAX_BATCHES, sizeof *r->slots, err);
     r->outs = moeq_calloc(files->plan->n_files, sizeof *r->outs, err);
-    if (!r->stages || !r->slots || !r->outs)
+    if (!r->stages || !r->batches || !r->slots || !r->outs)
         return MOEQ_OVER_MEMORY;
     enum moeq_status status = moeq_encoder_init(&r->encoder, files->pool, err);
     return status ? status : moeq_copier_init(&r->copier, files->pool, err);
@@ -423,6 +428,7 @@ static void run_free(struct run *r)
     moeq_encoder_free(&r->encoder);
     moeq_stages_free(r->stages);
     free(r->slots);
+    free(r->batches);
     free(r->outs);
 }
 

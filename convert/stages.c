@@ -79,6 +79,14 @@ bool moeq_stages_wait(struct moeq_stages *stages, enum moeq_stage stage, uint64_
     return comes;
 }
 
+bool moeq_stages_has(struct moeq_stages *stages, enum moeq_stage stage, uint64_t batch)
+{
+    pthread_mutex_lock(&stages->lock);
+    const bool is_there = stages->n[stage - 1] > batch && batch < stages->end;
+    pthread_mutex_unlock(&stages->lock);
+    return is_there;
+}
+
 bool moeq_stages_wait_to_encode(struct moeq_stages *stages, uint64_t *batch)
 {
     struct moeq_stages *s = stages;

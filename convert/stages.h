@@ -26,6 +26,9 @@ void moeq_stages_free(struct moeq_stages *stages); /* NULL allowed */
  * will never come: then the stage's thread ends. */
 bool moeq_stages_wait(struct moeq_stages *stages, enum moeq_stage stage, uint64_t batch);
 
+/* The same without waiting. */
+bool moeq_stages_has(struct moeq_stages *stages, enum moeq_stage stage, uint64_t batch);
+
 /* For encoding: waits for the next batch that has something to encode, and gives its number. */
 bool moeq_stages_wait_to_encode(struct moeq_stages *stages, uint64_t *batch);
 

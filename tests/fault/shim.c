@@ -79,6 +79,8 @@ static void note_sync(int fd)
         file->synced = info.st_size;
 }
 
+ssize_t __real_pwrite(int fd, const void *data, size_t n, off_t offset);
+
 static void lose_unsynced(void)
 {
     static const char zeros[4096];
@@ -89,7 +91,7 @@ static void lose_unsynced(void)
         for (off_t at = files[i].synced; at < info.st_size; at += (off_t)sizeof zeros) {
             off_t left = info.st_size - at;
             size_t n = left < (off_t)sizeof zeros ? (size_t)left : sizeof zeros;
-            if (pwrite(files[i].fd, zeros, n, at) < 0)
+            if (__real_pwrite(files[i].fd, zeros, n, at) < 0)
                 return;
         }
     }
@@ -214,6 +216,14 @@ WRAP(ssize_t, write, int fd, const void *data, size_t n)
     if (chosen_action == CUT)
         find_file(fd);
     return strikes(WRITE, &rough) ? -1 : __real_write(fd, data, allowed(n, rough));
+}
+
+WRAP(ssize_t, pwrite, int fd, const void *data, size_t n, off_t offset)
+{
+    bool rough = false;
+    if (chosen_action == CUT)
+        find_file(fd);
+    return strikes(WRITE, &rough) ? -1 : __real_pwrite(fd, data, allowed(n, rough), offset);
 }
 
 WRAP(ssize_t, pread, int fd, void *data, size_t n, off_t offset)
