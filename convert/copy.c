@@ -31,6 +31,7 @@ struct copying {
     const struct moeq_copy *copy;
     struct moeq_copier *copier;
     pthread_mutex_t lock; /* for all that follows */
+    uint64_t n_at_once;   /* batches */
     uint64_t n_begun;     /* batches before this one have begun, */
     uint64_t n_ended;     /* those before this one have come to an end */
     uint64_t failed;      /* the lowest batch that failed, or UINT64_MAX: nothing behind it goes on */
@@ -176,7 +177,7 @@ static void end_run(struct copying *c, uint64_t k, size_t run, const struct moeq
 static bool wait_for_more(struct copying *c)
 {
     const uint64_t next = c->n_begun, oldest = c->n_ended;
-    const bool has_room = next - oldest < MOEQ_COPIES_AT_ONCE;
+    const bool has_room = next - oldest < c->n_at_once;
     if (c->failed != UINT64_MAX)
         return false;
     pthread_mutex_unlock(&c->lock);
@@ -194,7 +195,7 @@ static bool choose(struct copying *c, uint64_t *own)
     for (;;) {
         if (has_run(c, *own))
             return true;
-        if (c->failed == UINT64_MAX && c->n_begun - c->n_ended < MOEQ_COPIES_AT_ONCE &&
+        if (c->failed == UINT64_MAX && c->n_begun - c->n_ended < c->n_at_once &&
             moeq_stages_has(c->copy->stages, MOEQ_ENCODING, c->n_begun) &&
             c->copy->batches[c->n_begun % MOEQ_MAX_BATCHES].kind == MOEQ_BATCH_COPY) {
             *own = c->n_begun;
@@ -234,10 +235,16 @@ static enum moeq_status copy_on(void *context, unsigned worker, uint64_t begin, 
 
 void moeq_copy_batches(struct moeq_copier *copier, const struct moeq_copy *copy, uint64_t first)
 {
-    struct copying c = {
-        .copy = copy, .copier = copier, .n_begun = first, .n_ended = first, .failed = UINT64_MAX};
+    /* Several threads would drive an archive that must be decompressed back and forth. */
+    const bool in_order = moeq_source_is_decompressed(copy->plan->source);
+    struct copying c = {.copy = copy,
+                        .copier = copier,
+                        .n_at_once = in_order ? 1 : MOEQ_COPIES_AT_ONCE,
+                        .n_begun = first,
+                        .n_ended = first,
+                        .failed = UINT64_MAX};
     pthread_mutex_init(&c.lock, NULL);
-    moeq_pool_for(copier->pool, moeq_pool_jobs(copier->pool), 1, copy_on, &c, NULL);
+    moeq_pool_for(copier->pool, in_order ? 1 : moeq_pool_jobs(copier->pool), 1, copy_on, &c, NULL);
     pthread_mutex_destroy(&c.lock);
     for (size_t i = 0; i < MOEQ_COPIES_AT_ONCE; i++)
         free(c.batches[i].runs);

@@ -511,9 +511,9 @@ static enum moeq_status write_package(struct job *job, struct moeq_error *err)
         if (!status)
             status = retire_old(job, &dir, err);
         if (!status)
-            status = write_copies(job, &dir, err);
-        if (!status)
             status = write_layers(job, &dir, err);
+        if (!status)
+            status = write_copies(job, &dir, err);
         if (!status)
             status = write_manifest(job, &dir, err);
         if (!status)

@@ -56,8 +56,9 @@ static struct unsynced {
     off_t synced;
 } files[MAX_FILES];
 static size_t n_files;
+static atomic_flag files_busy = ATOMIC_FLAG_INIT; /* several threads write */
 
-static struct unsynced *find_file(int fd)
+static struct unsynced *add_file(int fd)
 {
     struct stat info;
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
@@ -69,6 +70,15 @@ static struct unsynced *find_file(int fd)
         return NULL;
     files[n_files] = (struct unsynced){info.st_dev, info.st_ino, fcntl(fd, F_DUPFD_CLOEXEC, 512), 0};
     return &files[n_files++];
+}
+
+static struct unsynced *find_file(int fd)
+{
+    while (atomic_flag_test_and_set(&files_busy))
+        ;
+    struct unsynced *file = add_file(fd);
+    atomic_flag_clear(&files_busy);
+    return file;
 }
 
 static void note_sync(int fd)
