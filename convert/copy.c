@@ -4,11 +4,15 @@
 
 #include <stdlib.h>
 
-#define PIECE_BYTES (MOEQ_COPIER_BYTES / 2) /* as it is read, and as it reads back */
-#define RUN_BYTES   (2u << 20) /* of segments that a worker takes at once, if one is not larger */
+#define READ_BYTES  (128u << 10) /* at once: they are hashed while they are in the second-level cache */
+#define WRITE_BYTES (2u << 20)   /* at once: a file system then takes few large pages for them */
+#define RUN_BYTES   (8u << 20)   /* of segments that a worker takes at once, if one is not larger */
+
+_Static_assert(WRITE_BYTES + MOEQ_OUT_SCRATCH <= MOEQ_COPIER_BYTES, "a worker's memory");
 
 struct moeq_copy_worker {
-    uint8_t *piece, *scratch; /* [PIECE_BYTES] each */
+    uint8_t *bytes, *scratch; /* [WRITE_BYTES], [MOEQ_OUT_SCRATCH] */
+    uint64_t offset, n_bytes; /* of those that are read and not yet written, in the file */
     struct moeq_hasher *slices, *segments;
 };
 
@@ -47,12 +51,12 @@ enum moeq_status moeq_copier_init(struct moeq_copier *copier, struct moeq_pool *
         return MOEQ_OVER_MEMORY;
     for (unsigned i = 0; i < n; i++) {
         struct moeq_copy_worker *w = &copier->workers[i];
-        w->piece = moeq_calloc(MOEQ_COPIER_BYTES, 1, err);
-        w->slices = w->piece ? moeq_hasher_create(err) : NULL;
+        w->bytes = moeq_calloc(WRITE_BYTES + MOEQ_OUT_SCRATCH, 1, err);
+        w->slices = w->bytes ? moeq_hasher_create(err) : NULL;
         w->segments = w->slices ? moeq_hasher_create(err) : NULL;
         if (!w->segments)
             return MOEQ_OVER_MEMORY;
-        w->scratch = w->piece + PIECE_BYTES;
+        w->scratch = w->bytes + WRITE_BYTES;
     }
     return MOEQ_OK;
 }
@@ -60,7 +64,7 @@ enum moeq_status moeq_copier_init(struct moeq_copier *copier, struct moeq_pool *
 void moeq_copier_free(struct moeq_copier *copier)
 {
     for (unsigned i = 0; copier->workers && i < moeq_pool_jobs(copier->pool); i++) {
-        free(copier->workers[i].piece);
+        free(copier->workers[i].bytes);
         moeq_hasher_free(copier->workers[i].slices);
         moeq_hasher_free(copier->workers[i].segments);
     }
@@ -68,21 +72,36 @@ void moeq_copier_free(struct moeq_copier *copier)
     *copier = (struct moeq_copier){0};
 }
 
+static enum moeq_status write_out(const struct moeq_copy *c, struct moeq_copy_worker *w, size_t file,
+                                  struct moeq_error *err)
+{
+    enum moeq_status status =
+        moeq_out_write_at(&c->outs[file], w->offset, w->bytes, (size_t)w->n_bytes, w->scratch, err);
+    w->offset += w->n_bytes;
+    w->n_bytes = 0;
+    return status;
+}
+
 static enum moeq_status copy_item(const struct moeq_copy *c, struct moeq_copy_worker *w, size_t file,
-                                  size_t item, uint64_t offset, struct moeq_error *err)
+                                  size_t item, struct moeq_error *err)
 {
     const struct moeq_plan_item *it = &c->plan->items[item];
     enum moeq_status status = MOEQ_OK;
     for (uint64_t from = 0, n; !status && from < it->n_bytes; from += n) {
-        n = it->n_bytes - from < PIECE_BYTES ? it->n_bytes - from : PIECE_BYTES;
+        const uint64_t left = it->n_bytes - from, room = WRITE_BYTES - (w->offset + w->n_bytes) % WRITE_BYTES;
+        uint8_t *bytes = w->bytes + w->n_bytes;
+        n = left < READ_BYTES ? left : READ_BYTES;
+        n = n < room ? n : room;
         status = moeq_interrupt_check(err);
         if (!status)
-            status = moeq_source_read_packed(c->plan->source, it->weight, from, n, w->piece, err);
+            status = moeq_source_read_packed(c->plan->source, it->weight, from, n, bytes, err);
         if (status)
             break;
-        moeq_provenance_add(c->provenance, item, from, w->piece, n, w->slices);
-        moeq_hasher_update(w->segments, w->piece, (size_t)n);
-        status = moeq_out_write_at(&c->outs[file], offset + from, w->piece, (size_t)n, w->scratch, err);
+        moeq_provenance_add(c->provenance, item, from, bytes, n, w->slices);
+        moeq_hasher_update(w->segments, bytes, (size_t)n);
+        w->n_bytes += n;
+        if (n == room) /* writes end at whole pages, however large the file system makes them */
+            status = write_out(c, w, file, err);
     }
     return status;
 }
@@ -92,16 +111,18 @@ static enum moeq_status copy_run(const struct moeq_copy *c, struct moeq_copy_wor
 {
     const struct moeq_plan_file *file = &c->plan->files[b->file];
     enum moeq_status status = MOEQ_OK;
-    uint64_t offset = run->offset;
+    w->offset = run->offset;
+    w->n_bytes = 0;
     for (size_t s = run->first; !status && s < run->first + run->n; s++) {
         const struct moeq_plan_segment *segment = &c->plan->segments[s];
         for (size_t i = segment->first; !status && i < segment->first + segment->n_items; i++) {
-            status = copy_item(c, w, b->file, i, offset, err);
-            offset += c->plan->items[i].n_bytes;
+            status = copy_item(c, w, b->file, i, err);
             moeq_progress_add(c->progress, c->plan->items[i].weight->n_bytes, file->name);
         }
         c->hashes[b->file].segments[s - file->first] = moeq_hasher_finish(w->segments);
     }
+    if (!status)
+        status = write_out(c, w, b->file, err);
     moeq_out_begin_sync(&c->outs[b->file], run->offset, run->n_bytes);
     return status;
 }

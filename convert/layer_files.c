@@ -248,7 +248,7 @@ static void encode_all(struct run *r)
 struct writing {
     struct run *run;
     struct moeq_hasher *hasher;
-    uint8_t *scratch; /* [PIECE_BYTES] */
+    uint8_t *scratch; /* [MOEQ_OUT_SCRATCH] */
     size_t segment;   /* of the plan */
     uint64_t n_left;  /* bytes of it that have not come */
 };
@@ -322,11 +322,11 @@ static void *write_main(void *context)
 {
     struct moeq_error err = {0};
     struct writing w = {.run = context, .hasher = moeq_hasher_create(&err)};
-    w.scratch = w.hasher ? malloc(PIECE_BYTES) : NULL;
+    w.scratch = w.hasher ? malloc(MOEQ_OUT_SCRATCH) : NULL;
     if (w.scratch) {
         write_all(&w);
     } else {
-        moeq_fail_alloc(&err, PIECE_BYTES);
+        moeq_fail_alloc(&err, MOEQ_OUT_SCRATCH);
         moeq_stages_fail(w.run->stages, 0, &err);
     }
     free(w.scratch);
@@ -374,7 +374,7 @@ static enum moeq_status finish_file(const struct run *r, size_t f, struct moeq_e
     enum moeq_status status =
         moeq_plan_file_head(files->plan, file, files->plan_hash, finishing.check.made_from, &head, err);
     if (!status)
-        status = moeq_bytes_resize(&scratch, moeq_larger(n_list, head.n_bytes), err);
+        status = moeq_bytes_resize(&scratch, MOEQ_OUT_SCRATCH, err);
     if (!status)
         status = moeq_out_write_at(out, file->n_bytes - n_list, finishing.hashes->segments, n_list,
                                    scratch.data, err);

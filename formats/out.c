@@ -176,14 +176,18 @@ static bool transfer(const struct moeq_out *out, bool is_read, uint64_t offset, 
 enum moeq_status moeq_out_write_at(const struct moeq_out *out, uint64_t offset, const void *data,
                                    size_t n_bytes, void *scratch, struct moeq_error *err)
 {
+    const uint8_t *bytes = data;
     enum moeq_status status = MOEQ_OK;
     if (!transfer(out, false, offset, (uint8_t *)(uintptr_t)data, n_bytes))
         status = moeq_fail_errno(err, errno, "cannot write");
-    else if (!transfer(out, true, offset, scratch, n_bytes))
-        status = moeq_fail_errno(err, errno, "cannot read back what was written");
-    else if (memcmp(data, scratch, n_bytes) != 0) {
-        status = moeq_fail(err, MOEQ_IO, "what was written reads back differently");
-        moeq_error_hint(err, "check the disk");
+    for (size_t n; !status && n_bytes; offset += n, bytes += n, n_bytes -= n) {
+        n = n_bytes < MOEQ_OUT_SCRATCH ? n_bytes : MOEQ_OUT_SCRATCH;
+        if (!transfer(out, true, offset, scratch, n)) {
+            status = moeq_fail_errno(err, errno, "cannot read back what was written");
+        } else if (memcmp(bytes, scratch, n) != 0) {
+            status = moeq_fail(err, MOEQ_IO, "what was written reads back differently");
+            moeq_error_hint(err, "check the disk");
+        }
     }
     if (status) {
         name_file(out, err);

@@ -44,8 +44,11 @@ enum moeq_status moeq_out_create(struct moeq_out *out, const struct moeq_out_dir
 enum moeq_status moeq_out_write(struct moeq_out *out, const void *data, size_t n_bytes,
                                 struct moeq_error *err);
 
-/* Writes at an offset and reads the bytes back into scratch[n_bytes]: MOEQ_IO where they differ. Safe from
- * several threads. n_written does not count these: who writes a file so sets it to the size before finishing.
+#define MOEQ_OUT_SCRATCH (128u << 10)
+
+/* Writes at an offset and reads the bytes back, through scratch[MOEQ_OUT_SCRATCH]: MOEQ_IO where they differ.
+ * Safe from several threads. n_written does not count these: who writes a file so sets it to the size before
+ * finishing.
  */
 enum moeq_status moeq_out_write_at(const struct moeq_out *out, uint64_t offset, const void *data,
                                    size_t n_bytes, void *scratch, struct moeq_error *err);
