@@ -255,7 +255,12 @@ const struct moeq_verb moeq_verb_convert = {
         "embedding and head change only by a rule of their own.\n\n"
         "PKG appears complete and checked, or not as a package at all. A conversion that was stopped is "
         "finished by "
-        "running the same command again: complete layer files are kept. The bytes do not depend on --jobs.",
+        "running the same command again: complete layer files are kept if what they were made from is still "
+        "the "
+        "same. "
+        "The source is read once; the manifest has a hash of the contents of each of its files, which "
+        "--sha256 "
+        "supplements. The bytes do not depend on --jobs.",
     .options = options_table,
     .n_positional_min = 1,
     .n_positional_max = 1,

@@ -1,5 +1,5 @@
-/* Hashes: XXH3-128 for segments of packages (fast, against accidents), SHA-256 for source files (what
- * download tools leave behind, against anything). */
+/* Hashes: XXH3-128 for packages and what they were made from (fast, against accidents), SHA-256 for source files
+ * on request (what download tools leave behind, against anything). */
 #ifndef MOEQ_HASH_H
 #define MOEQ_HASH_H
 
