@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #define READ_BYTES  (128u << 10) /* at once: they are hashed while they are in the second-level cache */
-#define WRITE_BYTES (2u << 20)   /* at once: a file system then takes few large pages for them */
+#define WRITE_BYTES (256u << 10) /* at once: larger ones make the page cache look for larger pages */
 #define RUN_BYTES   (8u << 20)   /* of segments that a worker takes at once, if one is not larger */
 
 _Static_assert(WRITE_BYTES + MOEQ_OUT_SCRATCH <= MOEQ_COPIER_BYTES, "a worker's memory");

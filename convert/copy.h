@@ -16,7 +16,7 @@
 #include "stages.h"
 
 /* Memory of a worker. */
-#define MOEQ_COPIER_BYTES ((2u << 20) + MOEQ_OUT_SCRATCH)
+#define MOEQ_COPIER_BYTES ((256u << 10) + MOEQ_OUT_SCRATCH)
 
 struct moeq_copier {
     struct moeq_pool *pool; /* borrowed */
