@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 
-#define READ_BYTES  (128u << 10) /* at once: they are hashed while they are in the second-level cache */
 #define WRITE_BYTES (256u << 10) /* at once: larger ones make the page cache look for larger pages */
 #define RUN_BYTES   (8u << 20)   /* of segments that a worker takes at once, if one is not larger */
 
@@ -90,14 +89,13 @@ static enum moeq_status copy_item(const struct moeq_copy *c, struct moeq_copy_wo
     for (uint64_t from = 0, n; !status && from < it->n_bytes; from += n) {
         const uint64_t left = it->n_bytes - from, room = WRITE_BYTES - (w->offset + w->n_bytes) % WRITE_BYTES;
         uint8_t *bytes = w->bytes + w->n_bytes;
-        n = left < READ_BYTES ? left : READ_BYTES;
+        n = left < MOEQ_HASH_PIECE ? left : MOEQ_HASH_PIECE;
         n = n < room ? n : room;
         status = moeq_interrupt_check(err);
         if (!status)
-            status = moeq_source_read_packed(c->plan->source, it->weight, from, n, bytes, err);
+            status = moeq_provenance_load(c->provenance, item, from, n, bytes, w->slices, err);
         if (status)
             break;
-        moeq_provenance_add(c->provenance, item, from, bytes, n, w->slices);
         moeq_hasher_update(w->segments, bytes, (size_t)n);
         w->n_bytes += n;
         if (n == room) /* writes end at whole pages, however large the file system makes them */

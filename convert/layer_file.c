@@ -4,14 +4,12 @@
 
 #include <stdlib.h>
 
-#define READ_BYTES (128u << 10) /* at once: they are hashed while they are in the second-level cache */
-
 static enum moeq_status hash_range(const struct moeq_file *file, uint64_t offset, uint64_t n_bytes,
                                    uint8_t *buffer, struct moeq_hasher *hasher, struct moeq_hash *out,
                                    struct moeq_error *err)
 {
     while (n_bytes) {
-        size_t n = n_bytes < READ_BYTES ? (size_t)n_bytes : READ_BYTES;
+        size_t n = n_bytes < MOEQ_HASH_PIECE ? (size_t)n_bytes : MOEQ_HASH_PIECE;
         enum moeq_status status = moeq_interrupt_check(err);
         if (!status)
             status = moeq_file_read(file, offset, buffer, n, err);
@@ -50,9 +48,9 @@ static enum moeq_status check_head(const struct moeq_layer_check *c, const struc
 static enum moeq_status hash_segments(const struct moeq_layer_check *c, const struct moeq_file *f,
                                       struct moeq_layer_hashes *hashes, struct moeq_error *err)
 {
-    uint8_t *buffer = malloc(READ_BYTES);
+    uint8_t *buffer = malloc(MOEQ_HASH_PIECE);
     struct moeq_hasher *hasher = moeq_hasher_create(err);
-    enum moeq_status status = buffer && hasher ? MOEQ_OK : moeq_fail_alloc(err, READ_BYTES);
+    enum moeq_status status = buffer && hasher ? MOEQ_OK : moeq_fail_alloc(err, MOEQ_HASH_PIECE);
     uint64_t offset = c->file->n_head;
     for (size_t i = 0; !status && i < c->file->n_segments; i++) {
         const uint64_t n = c->plan->segments[c->file->first + i].n_bytes;

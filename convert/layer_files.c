@@ -8,8 +8,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define PIECE_BYTES     (128u << 10)              /* are worked on while they are in the second-level cache */
-#define BEGIN_SYNC      (8u << 20)                /* written bytes that the disk is asked to begin with */
 #define FILES_UNDER_WAY (MOEQ_COPIES_AT_ONCE + 2) /* that have not yet got their names */
 
 /* What a batch that is not a copy has on its way. */
@@ -69,10 +67,8 @@ static enum moeq_status read_item(struct loading *l, size_t item, uint8_t *dst, 
     const struct moeq_weight *w = files->plan->items[item].weight;
     enum moeq_status status = MOEQ_OK;
     for (uint64_t from = 0, n; !status && from < w->n_padded; from += n) {
-        n = w->n_padded - from < PIECE_BYTES ? w->n_padded - from : PIECE_BYTES;
-        status = moeq_source_read_packed(files->plan->source, w, from, n, dst + from, err);
-        if (!status)
-            moeq_provenance_add(files->provenance, item, from, dst + from, n, l->slices);
+        n = w->n_padded - from < MOEQ_HASH_PIECE ? w->n_padded - from : MOEQ_HASH_PIECE;
+        status = moeq_provenance_load(files->provenance, item, from, n, dst + from, l->slices, err);
     }
     return status;
 }
@@ -270,7 +266,7 @@ static enum moeq_status write_part(struct writing *w, const struct moeq_batch *b
 {
     enum moeq_status status = MOEQ_OK;
     for (uint64_t done = 0, n; !status && done < n_bytes; done += n) {
-        n = n_bytes - done < PIECE_BYTES ? n_bytes - done : PIECE_BYTES;
+        n = n_bytes - done < MOEQ_HASH_PIECE ? n_bytes - done : MOEQ_HASH_PIECE;
         n = n < w->n_left ? n : w->n_left;
         assert(n > 0);
         moeq_hasher_update(w->hasher, data + done, (size_t)n);

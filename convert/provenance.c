@@ -4,8 +4,6 @@
 
 #include <stdlib.h>
 
-#define READ_BYTES (128u << 10) /* at once: they are hashed while they are in the second-level cache */
-
 /* Small files of a release that travel with the weights, byte for byte. */
 static const char *const small_files[] = {
     "config.json",
@@ -139,10 +137,10 @@ enum moeq_status moeq_provenance_begin(struct moeq_provenance *provenance, struc
 
 /* ---- the data ---- */
 
-void moeq_provenance_add(struct moeq_provenance *provenance, size_t item, uint64_t from, const uint8_t *data,
-                         uint64_t n_bytes, struct moeq_hasher *hasher)
+static void add_piece(struct moeq_provenance *p, size_t item, uint64_t from, const uint8_t *data,
+                      uint64_t n_bytes, struct moeq_hasher *hasher)
 {
-    const struct moeq_weight *w = provenance->plan->items[item].weight;
+    const struct moeq_weight *w = p->plan->items[item].weight;
     const uint64_t end = from + n_bytes;
     for (size_t i = 0; i < w->n_spans; i++) {
         const struct moeq_span *span = &w->spans[i];
@@ -152,8 +150,20 @@ void moeq_provenance_add(struct moeq_provenance *provenance, size_t item, uint64
             continue;
         moeq_hasher_update(hasher, data + (begin - from), (size_t)(until - begin));
         if (until == span->at + span->n_bytes)
-            provenance->slices[item].of_span[i] = moeq_hasher_finish(hasher);
+            p->slices[item].of_span[i] = moeq_hasher_finish(hasher);
     }
+}
+
+enum moeq_status moeq_provenance_load(struct moeq_provenance *provenance, size_t item, uint64_t from,
+                                      uint64_t n_bytes, uint8_t *dst, struct moeq_hasher *hasher,
+                                      struct moeq_error *err)
+{
+    const struct moeq_plan *plan = provenance->plan;
+    enum moeq_status status =
+        moeq_source_read_packed(plan->source, plan->items[item].weight, from, n_bytes, dst, err);
+    if (!status)
+        add_piece(provenance, item, from, dst, n_bytes, hasher);
+    return status;
 }
 
 static enum moeq_status read_item(struct moeq_provenance *p, size_t item, uint8_t *buffer,
@@ -162,12 +172,10 @@ static enum moeq_status read_item(struct moeq_provenance *p, size_t item, uint8_
     const struct moeq_weight *w = p->plan->items[item].weight;
     enum moeq_status status = MOEQ_OK;
     for (uint64_t from = 0, n; !status && from < w->n_bytes; from += n) {
-        n = w->n_bytes - from < READ_BYTES ? w->n_bytes - from : READ_BYTES;
+        n = w->n_bytes - from < MOEQ_HASH_PIECE ? w->n_bytes - from : MOEQ_HASH_PIECE;
         status = moeq_interrupt_check(err);
         if (!status)
-            status = moeq_source_read_packed(p->plan->source, w, from, n, buffer, err);
-        if (!status)
-            moeq_provenance_add(p, item, from, buffer, n, hasher);
+            status = moeq_provenance_load(p, item, from, n, buffer, hasher, err);
     }
     return status;
 }
@@ -180,8 +188,8 @@ enum moeq_status moeq_provenance_read(struct moeq_provenance *provenance, const 
         return MOEQ_OK;
     moeq_plan_file_items(provenance->plan, file, &first, &n);
     struct moeq_hasher *hasher = moeq_hasher_create(err);
-    uint8_t *buffer = hasher ? malloc(READ_BYTES) : NULL;
-    enum moeq_status status = buffer ? MOEQ_OK : moeq_fail_alloc(err, READ_BYTES);
+    uint8_t *buffer = hasher ? malloc(MOEQ_HASH_PIECE) : NULL;
+    enum moeq_status status = buffer ? MOEQ_OK : moeq_fail_alloc(err, MOEQ_HASH_PIECE);
     for (size_t i = first; !status && i < first + n; i++)
         status = read_item(provenance, i, buffer, hasher, err);
     free(buffer);

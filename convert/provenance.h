@@ -63,10 +63,12 @@ char *moeq_provenance_path(const struct moeq_provenance *provenance, size_t i, s
 /* Hashes the headers; of a package also takes all that its manifest knows. */
 enum moeq_status moeq_provenance_begin(struct moeq_provenance *provenance, struct moeq_error *err);
 
-/* Adds bytes [from, from + n_bytes) of the packed bytes of an item of a checkpoint, which come in order, to
- * the hashes of its slices. The hasher is fresh at 0 and is so again at the end. */
-void moeq_provenance_add(struct moeq_provenance *provenance, size_t item, uint64_t from, const uint8_t *data,
-                         uint64_t n_bytes, struct moeq_hasher *hasher);
+/* Reads packed bytes [from, from + n_bytes) of an item of a checkpoint and adds them to the hashes of its
+ * slices. The pieces of an item come in order; the hasher is fresh at 0 and is so again at the end. Items may
+ * be read by several threads, each by one. */
+enum moeq_status moeq_provenance_load(struct moeq_provenance *provenance, size_t item, uint64_t from,
+                                      uint64_t n_bytes, uint8_t *dst, struct moeq_hasher *hasher,
+                                      struct moeq_error *err);
 
 /* Reads the source of one file of the plan for its slices' hashes alone. Of a package: does nothing. */
 enum moeq_status moeq_provenance_read(struct moeq_provenance *provenance, const struct moeq_plan_file *file,

@@ -1,5 +1,5 @@
 /* Batches on their way through the stages of a conversion, each stage on a thread of its own: loading,
- * encoding, writing, reading back.
+ * encoding, writing, finishing.
  *
  * Batches have numbers, from 0 on, and pass every stage in that order. A stage waits for a batch, works on it
  * without any lock, and passes it on. The failure that counts is the one of the lowest batch:
