@@ -10,7 +10,7 @@ struct convert_options {
     struct moeq_common common;
     const char *out, *level, *group, *scales;
     struct moeq_list rules;
-    bool asymmetric, text_only, dry_run, force;
+    bool asymmetric, text_only, sha256, dry_run, force;
 };
 
 #define OPTION(field) offsetof(struct convert_options, field)
@@ -38,6 +38,9 @@ static const struct moeq_option options_table[] = {
     {"text-only", 0, MOEQ_OPTION_FLAG, NULL,
      "of a model that also sees, leave out what only seeing needs (vision_tower, mm_projector)",
      OPTION(text_only), 0, 0, NULL},
+    {"sha256", 0, MOEQ_OPTION_FLAG, NULL,
+     "put the SHA-256 of every source file into the manifest, which reads the source a second time",
+     OPTION(sha256), 0, 0, NULL},
     {"dry-run", 'n', MOEQ_OPTION_FLAG, NULL,
      "print what each tensor would become and the exact bytes; write nothing", OPTION(dry_run), 0, 0, NULL},
     {"force", 'f', MOEQ_OPTION_FLAG, NULL,
@@ -146,6 +149,8 @@ static enum moeq_status describe_options(struct conversion *c, struct moeq_error
         moeq_json_set(&c->asked, MOEQ_TEXT_ONLY_KEY, json_true());
     if (takes_absmax(c->options))
         moeq_json_set(&c->asked, "scales", json_string(c->options->scales));
+    if (c->options->sha256)
+        moeq_json_set(&c->asked, MOEQ_SHA256_KEY, json_true());
     return c->asked ? MOEQ_OK : moeq_fail_alloc(err, 0);
 }
 
@@ -212,7 +217,8 @@ static enum moeq_status convert(const struct conversion *c, struct moeq_error *e
     repack.pool = moeq_verb_pool(&o->common, err);
     if (!repack.pool)
         return MOEQ_OVER_MEMORY;
-    repack.progress = moeq_progress_start("convert", "bytes", moeq_repack_work(&c->source), o->common.quiet);
+    repack.progress =
+        moeq_progress_start("convert", "bytes", moeq_repack_work(&c->plan, c->asked), o->common.quiet);
     enum moeq_status status = moeq_repack_run(&repack, &result, err);
     moeq_progress_end(repack.progress);
     moeq_pool_join(repack.pool);
@@ -268,7 +274,12 @@ const struct moeq_verb moeq_verb_convert = {
         "embedding and head change only by a rule of their own.\n\n"
         "PKG appears complete and checked, or not as a package at all. A conversion that was stopped is "
         "finished by "
-        "running the same command again: complete layer files are kept. The bytes do not depend on --jobs.",
+        "running the same command again: complete layer files are kept if what they were made from is still "
+        "the "
+        "same. "
+        "The source is read once; the manifest has a hash of the contents of each of its files, which "
+        "--sha256 "
+        "supplements. The bytes do not depend on --jobs.",
     .options = options_table,
     .n_positional_min = 1,
     .n_positional_max = 1,

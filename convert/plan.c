@@ -218,18 +218,27 @@ static void group_items(struct moeq_plan *plan)
     }
 }
 
-enum moeq_status moeq_plan_file_head(const struct moeq_plan *plan, const struct moeq_plan_file *file,
-                                     struct moeq_hash plan_hash, struct moeq_bytes *head,
-                                     struct moeq_error *err)
+void moeq_plan_file_items(const struct moeq_plan *plan, const struct moeq_plan_file *file, size_t *first,
+                          size_t *n)
 {
-    const struct moeq_plan_segment *segments = &plan->segments[file->first];
-    const struct moeq_plan_segment *last = &segments[file->n_segments - 1];
-    const size_t first = segments[0].first, n = last->first + last->n_items - first;
+    const struct moeq_plan_segment *last = &plan->segments[file->first + file->n_segments - 1];
+    *first = plan->segments[file->first].first;
+    *n = last->first + last->n_items - *first;
+}
+
+enum moeq_status moeq_plan_file_head(const struct moeq_plan *plan, const struct moeq_plan_file *file,
+                                     struct moeq_hash plan_hash, struct moeq_hash made_from,
+                                     struct moeq_bytes *head, struct moeq_error *err)
+{
     const uint64_t hashes_shape[2] = {file->n_segments, MOEQ_HASH_BYTES};
-    char hex[MOEQ_HASH_HEX];
-    moeq_hash_hex(plan_hash, hex);
+    char plan_hex[MOEQ_HASH_HEX], from_hex[MOEQ_HASH_HEX];
+    size_t first, n;
+    moeq_plan_file_items(plan, file, &first, &n);
+    moeq_hash_hex(plan_hash, plan_hex);
+    moeq_hash_hex(made_from, from_hex);
     struct moeq_tensor *tensors = moeq_calloc(n + 1, sizeof *tensors, err);
-    json_t *metadata = json_pack("{s:s, s:s}", "format", "moeq", MOEQ_PLAN_KEY, hex);
+    json_t *metadata =
+        json_pack("{s:s, s:s, s:s}", "format", "moeq", MOEQ_PLAN_KEY, plan_hex, MOEQ_MADE_FROM_KEY, from_hex);
     enum moeq_status status = tensors && metadata ? MOEQ_OK : moeq_fail_alloc(err, n);
     for (size_t i = 0; !status && i < n; i++) {
         const struct moeq_plan_item *item = &plan->items[first + i];
@@ -261,7 +270,8 @@ static enum moeq_status lay_out(struct moeq_plan *plan, struct moeq_error *err)
         group_items(plan);
     for (size_t i = 0; !status && i < plan->n_files; i++) {
         struct moeq_plan_file *file = &plan->files[i];
-        status = moeq_plan_file_head(plan, file, (struct moeq_hash){{0}}, &head, err);
+        status =
+            moeq_plan_file_head(plan, file, (struct moeq_hash){{0}}, (struct moeq_hash){{0}}, &head, err);
         file->n_head = head.n_bytes;
         file->n_bytes = file->n_head + file->n_segments * MOEQ_HASH_BYTES;
         for (size_t s = 0; s < file->n_segments; s++)

@@ -65,9 +65,14 @@ enum moeq_status moeq_plan_make(struct moeq_plan *plan, const struct moeq_source
                                 const struct moeq_plan_request *request, struct moeq_error *err);
 void moeq_plan_free(struct moeq_plan *plan);
 
-/* The bytes before the data of a file, with the plan's hash in its metadata. */
+/* The items of a file: [first, first + n). */
+void moeq_plan_file_items(const struct moeq_plan *plan, const struct moeq_plan_file *file, size_t *first,
+                          size_t *n);
+
+/* The bytes before the data of a file, with the hashes of the plan and of what it was made from
+ * (moeq_provenance_of_file) in its metadata. Their number does not depend on the hashes. */
 enum moeq_status moeq_plan_file_head(const struct moeq_plan *plan, const struct moeq_plan_file *file,
-                                     struct moeq_hash plan_hash, struct moeq_bytes *head,
-                                     struct moeq_error *err);
+                                     struct moeq_hash plan_hash, struct moeq_hash made_from,
+                                     struct moeq_bytes *head, struct moeq_error *err);
 
 #endif

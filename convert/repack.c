@@ -1,6 +1,7 @@
 #include "repack.h"
 
 #include "interrupt.h"
+#include "layer_files.h"
 #include "repack_manifest.h"
 #include "turns.h"
 
@@ -33,7 +34,7 @@ static enum moeq_status hash_source(void *context, unsigned worker, size_t i, bo
     struct moeq_source_file *file = &job->provenance.sources[i];
     (void)worker;
     (void)is_last;
-    char *path = moeq_provenance_path(&job->provenance, job->plan->source, i, err);
+    char *path = moeq_provenance_path(&job->provenance, i, err);
     enum moeq_status status = path ? moeq_interrupt_check(err) : MOEQ_OVER_MEMORY;
     if (!status)
         status = moeq_sha256_file(path, file->sha256, err);
@@ -47,7 +48,7 @@ static enum moeq_status hash_sources(struct job *job, struct moeq_error *err)
     struct moeq_turns turns = {0};
     enum moeq_status status = MOEQ_OK;
     for (size_t i = 0; !status && i < job->provenance.n_sources; i++) {
-        char *path = moeq_provenance_path(&job->provenance, job->plan->source, i, err);
+        char *path = moeq_provenance_path(&job->provenance, i, err);
         status = path ? moeq_turns_add(&turns, i, path, job->provenance.sources[i].n_bytes, err)
                       : MOEQ_OVER_MEMORY;
         free(path);
@@ -58,10 +59,31 @@ static enum moeq_status hash_sources(struct job *job, struct moeq_error *err)
     return status;
 }
 
-static enum moeq_status job_init(struct job *job, const struct moeq_plan *plan, struct moeq_error *err)
+/* Reads the source of files of the plan for its hashes alone. */
+static enum moeq_status read_source(void *context, unsigned worker, uint64_t i, uint64_t end,
+                                    struct moeq_error *err)
+{
+    struct job *job = context;
+    (void)worker;
+    enum moeq_status status = MOEQ_OK;
+    for (; !status && i < end; i++)
+        status = moeq_provenance_read(&job->provenance, &job->plan->files[i], err);
+    return status;
+}
+
+/* On all threads, but in the order of the plan on one where an archive must be decompressed: see turns.h. */
+static enum moeq_status for_each_file(struct job *job, moeq_pool_piece *visit, struct moeq_error *err)
+{
+    const size_t n = job->plan->n_files;
+    const bool in_order = moeq_source_is_decompressed(job->plan->source);
+    return moeq_pool_for(job->repack->pool, n, in_order ? n : 1, visit, job, err);
+}
+
+static enum moeq_status job_init(struct job *job, const struct moeq_plan *plan, bool has_sha256,
+                                 struct moeq_error *err)
 {
     job->plan = plan;
-    enum moeq_status status = moeq_provenance_list(&job->provenance, plan->source, err);
+    enum moeq_status status = moeq_provenance_list(&job->provenance, plan, has_sha256, err);
     job->layers = moeq_calloc(plan->n_files, sizeof *job->layers, err);
     job->segment_hashes = moeq_calloc(plan->n_segments, sizeof *job->segment_hashes, err);
     job->kept = moeq_calloc(plan->n_files, sizeof *job->kept, err);
@@ -81,16 +103,28 @@ static void job_free(struct job *job)
     free(job->kept);
 }
 
-uint64_t moeq_repack_work(const struct moeq_source *source)
+static uint64_t source_bytes(const struct moeq_plan *plan, const struct moeq_plan_file *file)
 {
-    uint64_t n = 0, weights = 0;
-    for (size_t i = 0; source->is_package && i < source->package.n_files; i++)
+    size_t first, n;
+    uint64_t n_bytes = 0;
+    moeq_plan_file_items(plan, file, &first, &n);
+    for (size_t i = first; i < first + n; i++)
+        n_bytes += plan->items[i].weight->n_bytes;
+    return n_bytes;
+}
+
+uint64_t moeq_repack_work(const struct moeq_plan *plan, const json_t *options)
+{
+    const struct moeq_source *source = plan->source;
+    const bool is_hashed = json_is_true(json_object_get(options, MOEQ_SHA256_KEY));
+    uint64_t n = 0;
+    for (size_t i = 0; is_hashed && source->is_package && i < source->package.n_files; i++)
         n += source->package.files[i].file.n_bytes;
-    for (size_t i = 0; !source->is_package && i < source->checkpoint.n_shards; i++)
+    for (size_t i = 0; is_hashed && !source->is_package && i < source->checkpoint.n_shards; i++)
         n += source->checkpoint.shards[i].file.n_bytes;
-    for (size_t i = 0; i < source->n_weights; i++)
-        weights += source->weights[i].n_bytes;
-    return n + weights;
+    for (size_t i = 0; i < plan->n_files; i++)
+        n += source_bytes(plan, &plan->files[i]);
+    return n;
 }
 
 static uint64_t package_bytes(const struct job *job, size_t n_manifest)
@@ -107,7 +141,8 @@ enum moeq_status moeq_repack_bytes(const struct moeq_plan *plan, json_t *options
                                    size_t *n_files, struct moeq_error *err)
 {
     struct job job = {0};
-    enum moeq_status status = job_init(&job, plan, err);
+    enum moeq_status status =
+        job_init(&job, plan, json_is_true(json_object_get(options, MOEQ_SHA256_KEY)), err);
     /* Hashes have a fixed width, so a manifest of zeros has the size of the real one. */
     char *text =
         status ? NULL : moeq_repack_manifest(plan, &job.provenance, job.plan_hash, job.layers, options, err);
@@ -162,21 +197,44 @@ static enum moeq_status refuse(const char *path, struct moeq_error *err, const c
     return MOEQ_IO;
 }
 
+static bool is_same_plan(const struct job *job, const struct moeq_package *package)
+{
+    const char *hex = json_string_value(json_object_get(package->manifest, "plan"));
+    struct moeq_hash plan_hash;
+    return hex && moeq_hash_parse(hex, &plan_hash) && moeq_hash_equal(plan_hash, job->plan_hash);
+}
+
+/* Whether the source has the contents that the package was made from; reads it for that. */
+static enum moeq_status is_same_source(struct job *job, const struct moeq_package *package, bool *is_same,
+                                       struct moeq_error *err)
+{
+    enum moeq_status status = for_each_file(job, read_source, err);
+    if (!status)
+        status = moeq_provenance_end(&job->provenance, err);
+    json_t *source = status ? NULL : moeq_provenance_json(&job->provenance);
+    if (!status && !source)
+        status = moeq_fail_alloc(err, 0);
+    *is_same = source && json_equal(source, json_object_get(package->manifest, "source"));
+    json_decref(source);
+    return status;
+}
+
 /* A finished package: ours (done already), or another one, which only --force replaces. */
 static enum moeq_status meet_finished(struct job *job, const char *out, const char *manifest_path,
                                       struct moeq_error *err)
 {
     struct moeq_package package;
     struct moeq_error problem = {0};
-    const char *hex = NULL;
-    struct moeq_hash plan_hash;
+    bool is_ours = false;
     if (moeq_package_open(&package, out, &problem) == MOEQ_OK) {
-        hex = json_string_value(json_object_get(package.manifest, "plan"));
-        bool is_ours = hex && moeq_hash_parse(hex, &plan_hash) && moeq_hash_equal(plan_hash, job->plan_hash);
-        bool is_right = moeq_package_check_outside(&package, &problem) == MOEQ_OK;
-        job->result->was_complete = !job->repack->force && is_ours && is_right;
+        is_ours = !job->repack->force && is_same_plan(job, &package) &&
+                  moeq_package_check_outside(&package, &problem) == MOEQ_OK;
+        enum moeq_status status = is_ours ? is_same_source(job, &package, &is_ours, err) : MOEQ_OK;
         moeq_package_close(&package);
+        if (status)
+            return status;
     }
+    job->result->was_complete = is_ours;
     if (problem.status && problem.status != MOEQ_DAMAGED && problem.status != MOEQ_UNSUPPORTED) {
         if (err)
             *err = problem;
@@ -277,27 +335,45 @@ static enum moeq_status meet_folder(const struct job *job, const char *out, stru
     return status;
 }
 
-/* Marks the layer files that an earlier run of the same plan finished. Damaged ones are written anew. */
-static enum moeq_status find_kept(struct job *job, const char *out, struct moeq_error *err)
+static enum moeq_status find_kept_file(struct job *job, size_t i, const char *path, struct moeq_error *err)
 {
-    for (size_t i = 0; i < job->plan->n_files; i++) {
+    const struct moeq_plan_file *file = &job->plan->files[i];
+    struct moeq_error problem = {0};
+    enum moeq_status status = moeq_provenance_read(&job->provenance, file, err);
+    if (status)
+        return status;
+    const struct moeq_layer_check check = {job->plan, file, job->plan_hash,
+                                           moeq_provenance_of_file(&job->provenance, file)};
+    const enum moeq_status found = moeq_layer_file_check(&check, path, &job->layers[i], &problem);
+    if (found == MOEQ_INTERRUPTED)
+        return moeq_interrupt_check(err);
+    if (found == MOEQ_CHECK_FAILED && !job->repack->force)
+        return refuse(job->repack->out, err,
+                      "the output holds an unfinished conversion with other options or another source");
+    job->kept[i] = found == MOEQ_OK;
+    if (job->kept[i])
+        moeq_progress_add(job->repack->progress, source_bytes(job->plan, file), file->name);
+    return MOEQ_OK;
+}
+
+/* Whether a file is there under its name that an earlier run of the same plan finished from the same source,
+ * which is read for that. Damaged ones are written anew. */
+static enum moeq_status find_kept(void *context, unsigned worker, uint64_t i, uint64_t end,
+                                  struct moeq_error *err)
+{
+    struct job *job = context;
+    (void)worker;
+    enum moeq_status status = MOEQ_OK;
+    for (; !status && i < end; i++) {
         const struct moeq_plan_file *file = &job->plan->files[i];
-        char *path = moeq_path_join(out, file->name, err);
+        char *path = moeq_path_join(job->repack->out, file->name, err);
         if (!path)
             return MOEQ_OVER_MEMORY;
-        enum moeq_status found = MOEQ_DAMAGED;
         if (moeq_path_exists(path))
-            found = moeq_layer_file_check(job->plan, file, job->plan_hash, path, &job->layers[i], NULL);
+            status = find_kept_file(job, (size_t)i, path, err);
         free(path);
-        if (found == MOEQ_INTERRUPTED)
-            return moeq_interrupt_check(err);
-        if (found == MOEQ_CHECK_FAILED && !job->repack->force)
-            return refuse(out, err,
-                          "the output holds an unfinished conversion with other options or another source");
-        job->kept[i] = found == MOEQ_OK;
-        job->result->n_files_kept += job->kept[i];
     }
-    return MOEQ_OK;
+    return status;
 }
 
 static enum moeq_status meet_output(struct job *job, struct moeq_error *err)
@@ -314,7 +390,9 @@ static enum moeq_status meet_output(struct job *job, struct moeq_error *err)
         status = meet_finished(job, out, manifest_path, err);
     free(manifest_path);
     if (!status && !job->result->was_complete)
-        status = find_kept(job, out, err);
+        status = for_each_file(job, find_kept, err);
+    for (size_t i = 0; !status && !job->result->was_complete && i < job->plan->n_files; i++)
+        job->result->n_files_kept += job->kept[i];
     return status;
 }
 
@@ -372,32 +450,18 @@ static enum moeq_status write_copies(const struct job *job, const struct moeq_ou
     return status;
 }
 
-static uint64_t source_bytes(const struct moeq_plan *plan, const struct moeq_plan_file *file)
-{
-    uint64_t n = 0;
-    for (size_t s = 0; s < file->n_segments; s++) {
-        const struct moeq_plan_segment *segment = &plan->segments[file->first + s];
-        for (size_t i = 0; i < segment->n_items; i++)
-            n += plan->items[segment->first + i].weight->n_bytes;
-    }
-    return n;
-}
-
 static enum moeq_status write_layers(struct job *job, const struct moeq_out_dir *dir, struct moeq_error *err)
 {
-    struct moeq_layer_buffers buffers = {0};
-    enum moeq_status status = MOEQ_OK;
-    for (size_t i = 0; !status && i < job->plan->n_files; i++) {
-        const struct moeq_plan_file *file = &job->plan->files[i];
-        status = moeq_interrupt_check(err);
-        if (status || job->kept[i])
-            moeq_progress_add(job->repack->progress, source_bytes(job->plan, file), file->name);
-        else
-            status = moeq_layer_file_write(job->plan, file, job->plan_hash, dir, job->repack->pool, &buffers,
-                                           job->repack->progress, &job->layers[i], err);
-    }
-    moeq_layer_buffers_free(&buffers);
-    return status;
+    const struct moeq_layer_files files = {.plan = job->plan,
+                                           .plan_hash = job->plan_hash,
+                                           .is_kept = job->kept,
+                                           .dir = dir,
+                                           .pool = job->repack->pool,
+                                           .progress = job->repack->progress,
+                                           .provenance = &job->provenance,
+                                           .hashes = job->layers};
+    enum moeq_status status = moeq_layer_files_write(&files, err);
+    return status ? status : moeq_provenance_end(&job->provenance, err);
 }
 
 static enum moeq_status check_manifest(void *context, const char *path, struct moeq_error *err)
@@ -447,9 +511,9 @@ static enum moeq_status write_package(struct job *job, struct moeq_error *err)
         if (!status)
             status = retire_old(job, &dir, err);
         if (!status)
-            status = write_copies(job, &dir, err);
-        if (!status)
             status = write_layers(job, &dir, err);
+        if (!status)
+            status = write_copies(job, &dir, err);
         if (!status)
             status = write_manifest(job, &dir, err);
         if (!status)
@@ -466,11 +530,14 @@ enum moeq_status moeq_repack_run(const struct moeq_repack *repack, struct moeq_r
 {
     struct job job = {.repack = repack, .result = result};
     *result = (struct moeq_repack_result){0};
-    enum moeq_status status = job_init(&job, repack->plan, err);
+    enum moeq_status status =
+        job_init(&job, repack->plan, json_is_true(json_object_get(repack->options, MOEQ_SHA256_KEY)), err);
     if (!status)
-        status = hash_sources(&job, err);
+        status = moeq_provenance_begin(&job.provenance, err);
     if (!status)
         status = moeq_plan_hash(repack->plan, &job.provenance, &job.plan_hash, err);
+    if (!status && job.provenance.has_sha256)
+        status = hash_sources(&job, err);
     if (!status)
         status = write_package(&job, err);
     job_free(&job);

@@ -1,5 +1,6 @@
-/* Writing a package: layer files one after the other, each complete and durable before the next; the manifest
- * last. A conversion that was stopped continues: files that are complete under the same plan are kept. */
+/* Writing a package: layer files in their order, each under its name once it is complete and durable; the
+ * manifest last. A conversion that was stopped continues: files that are complete under the same plan are
+ * kept, if the weights of the source that they were made from are still the same. */
 #ifndef MOEQ_REPACK_H
 #define MOEQ_REPACK_H
 
@@ -13,7 +14,7 @@ struct moeq_repack {
     json_t *options; /* what the user asked for, for the manifest; borrowed */
     bool force;      /* replace another package, or an unfinished one of another plan */
     struct moeq_pool *pool;
-    struct moeq_progress *progress; /* counts source bytes: hashed, then converted */
+    struct moeq_progress *progress; /* counts moeq_repack_work */
 };
 
 struct moeq_repack_result {
@@ -38,7 +39,12 @@ enum moeq_status moeq_repack_bytes_alike(const struct moeq_plan *plan, const jso
  * `level` and `group` are NULL where not given; `rules` is an array of texts, which is taken over. */
 json_t *moeq_repack_options(const char *level, const char *group, bool asymmetric, json_t *rules);
 
-/* Bytes that the progress of a run counts: every source file twice. */
-uint64_t moeq_repack_work(const struct moeq_source *source);
+/* In the options, where asked for: the manifest has the SHA-256 of every source file, which is read once more
+ * for it. */
+#define MOEQ_SHA256_KEY "sha256"
+
+/* Bytes that the progress of a run counts: those of the weights, and of the files whose SHA-256 is asked for.
+ */
+uint64_t moeq_repack_work(const struct moeq_plan *plan, const json_t *options);
 
 #endif

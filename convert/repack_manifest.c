@@ -2,90 +2,35 @@
 
 #include <stdlib.h>
 
-/* Small files of a release that travel with the weights, byte for byte. */
-static const char *const small_files[] = {
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "tokenizer.model",
-    "tiktoken.model",
-    "chat_template.jinja",
-    "LICENSE",
-    "LICENSE-MODEL",
-    "README.md",
-};
-
-#define N_SMALL_FILES (sizeof small_files / sizeof *small_files)
-
-static enum moeq_status add_copy(struct moeq_provenance *p, const struct moeq_source *source,
-                                 const char *name, struct moeq_error *err)
-{
-    struct moeq_bytes bytes = {0};
-    enum moeq_status status = MOEQ_OK;
-    char *path = moeq_path_join(source->path, name, err);
-    if (!path)
-        return MOEQ_OVER_MEMORY;
-    if (moeq_path_exists(path)) {
-        status = moeq_file_read_all(path, MOEQ_MAX_COPIED_BYTES, &bytes, err);
-        if (!status)
-            p->copies[p->n_copies++] =
-                (struct moeq_copied_file){name, bytes.n_bytes, moeq_hash_bytes(bytes.data, bytes.n_bytes)};
-    }
-    moeq_bytes_free(&bytes);
-    free(path);
-    return status;
-}
-
-enum moeq_status moeq_provenance_list(struct moeq_provenance *provenance, const struct moeq_source *source,
-                                      struct moeq_error *err)
-{
-    const size_t n = source->is_package ? source->package.n_files : source->checkpoint.n_shards;
-    *provenance = (struct moeq_provenance){0};
-    provenance->sources = moeq_calloc(n, sizeof *provenance->sources, err);
-    provenance->copies = moeq_calloc(N_SMALL_FILES, sizeof *provenance->copies, err);
-    enum moeq_status status = provenance->sources && provenance->copies ? MOEQ_OK : MOEQ_OVER_MEMORY;
-    for (size_t i = 0; !status && i < n; i++) {
-        struct moeq_source_file *file = &provenance->sources[provenance->n_sources++];
-        file->name = source->is_package ? source->package.files[i].name : source->checkpoint.shards[i].name;
-        file->n_bytes = source->is_package ? source->package.files[i].file.n_bytes
-                                           : source->checkpoint.shards[i].file.n_bytes;
-        memset(file->sha256, '0', MOEQ_SHA256_HEX - 1);
-        if (!moeq_utf8_valid((const uint8_t *)file->name, strlen(file->name), NULL)) {
-            status = moeq_fail(err, MOEQ_UNSUPPORTED, "the file name is not UTF-8, which a manifest must be");
-            moeq_error_in_file(err, file->name);
-            moeq_error_hint(err, "rename it");
-        }
-    }
-    for (size_t i = 0; !status && i < N_SMALL_FILES; i++)
-        status = add_copy(provenance, source, small_files[i], err);
-    if (status)
-        moeq_provenance_free(provenance);
-    return status;
-}
-
-void moeq_provenance_free(struct moeq_provenance *provenance)
-{
-    free(provenance->sources);
-    free(provenance->copies);
-    *provenance = (struct moeq_provenance){0};
-}
-
-char *moeq_provenance_path(const struct moeq_provenance *provenance, const struct moeq_source *source,
-                           size_t i, struct moeq_error *err)
-{
-    return moeq_path_join(source->path, provenance->sources[i].name, err);
-}
-
 /* ---- JSON ---- */
 
-static json_t *sources_json(const struct moeq_provenance *p)
+json_t *moeq_provenance_json(const struct moeq_provenance *provenance)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < p->n_sources; i++)
-        moeq_json_append(&list, json_pack("{s:s, s:I, s:s}", "file", p->sources[i].name, "n_bytes",
-                                          (json_int_t)p->sources[i].n_bytes, "sha256", p->sources[i].sha256));
+    for (size_t i = 0; i < provenance->n_sources; i++) {
+        const struct moeq_source_file *file = &provenance->sources[i];
+        char hex[MOEQ_HASH_HEX];
+        moeq_hash_hex(file->contents, hex);
+        json_t *json = json_pack("{s:s, s:I, s:s}", "file", file->name, "n_bytes", (json_int_t)file->n_bytes,
+                                 "contents_xxh3_128", hex);
+        if (provenance->has_sha256)
+            moeq_json_set(&json, "sha256", json_string(file->sha256));
+        moeq_json_append(&list, json);
+    }
+    return list;
+}
+
+/* What is known of the sources before data are read. */
+static json_t *headers_json(const struct moeq_provenance *p)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < p->n_sources; i++) {
+        char hex[MOEQ_HASH_HEX], contents[MOEQ_HASH_HEX];
+        moeq_hash_hex(p->sources[i].head, hex);
+        moeq_hash_hex(p->sources[i].contents, contents);
+        moeq_json_append(&list, json_pack("[s, I, s, s]", p->sources[i].name,
+                                          (json_int_t)p->sources[i].n_bytes, hex, contents));
+    }
     return list;
 }
 
@@ -148,9 +93,9 @@ enum moeq_status moeq_plan_hash(const struct moeq_plan *plan, const struct moeq_
     for (size_t i = 0; i < plan->n_items; i++)
         moeq_json_set(&levels, plan->items[i].weight->name,
                       json_pack("[s, s]", level_text(&plan->items[i], level), plan->items[i].reason));
-    json_t *all =
-        json_pack("{s:s, s:i, s:o, s:o, s:o}", "tool", MOEQ_VERSION, "version", MOEQ_PACKAGE_VERSION,
-                  "source", sources_json(provenance), "copies", copies_json(provenance), "levels", levels);
+    json_t *all = json_pack("{s:s, s:i, s:o, s:b, s:o, s:o}", "tool", MOEQ_VERSION, "version",
+                            MOEQ_PACKAGE_VERSION, "source", headers_json(provenance), "sha256",
+                            provenance->has_sha256, "copies", copies_json(provenance), "levels", levels);
     char *text = all ? moeq_json_text(all, false) : NULL;
     enum moeq_status status = text ? MOEQ_OK : moeq_fail_alloc(err, 0);
     if (text)
@@ -173,7 +118,7 @@ char *moeq_repack_manifest(const struct moeq_plan *plan, const struct moeq_prove
         json_pack("{s:s, s:i, s:s, s:s, s:s, s:O, s:o, s:o, s:o}", "format", MOEQ_PACKAGE_FORMAT, "version",
                   MOEQ_PACKAGE_VERSION, "tool", "moeq " MOEQ_VERSION, "architecture",
                   plan->source->config.architecture, "plan", hex, "options", (json_t *)options, "source",
-                  sources_json(provenance), "copies", copies_json(provenance), "files", files);
+                  moeq_provenance_json(provenance), "copies", copies_json(provenance), "files", files);
     char *text = NULL;
     if (manifest)
         text = moeq_manifest_seal(manifest, err);

@@ -1,11 +1,14 @@
-/* Hashes: XXH3-128 for segments of packages (fast, against accidents), SHA-256 for source files (what
- * download tools leave behind, against anything). */
+/* Hashes: XXH3-128 for packages and what they were made from (fast, against accidents), SHA-256 for source
+ * files on request (what download tools leave behind, against anything). */
 #ifndef MOEQ_HASH_H
 #define MOEQ_HASH_H
 
 #include "file.h"
 
 #define MOEQ_HASH_BYTES 16
+
+/* Bytes read at once by who hashes them next: they are still in the second-level cache. */
+#define MOEQ_HASH_PIECE (128u << 10)
 
 struct moeq_hash {
     uint8_t bytes[MOEQ_HASH_BYTES]; /* canonical (big-endian) XXH3-128 */

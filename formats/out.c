@@ -153,18 +153,52 @@ enum moeq_status moeq_out_write(struct moeq_out *out, const void *data, size_t n
     return MOEQ_OK;
 }
 
-enum moeq_status moeq_out_write_at(struct moeq_out *out, uint64_t offset, const void *data, size_t n_bytes,
-                                   struct moeq_error *err)
+/* A transfer of a part of the file; false where it failed for good. */
+static bool transfer(const struct moeq_out *out, bool is_read, uint64_t offset, uint8_t *bytes,
+                     size_t n_bytes)
 {
-    const uint64_t end = out->n_written;
-    if (lseek(out->fd, (off_t)offset, SEEK_SET) < 0)
-        return moeq_fail_errno(err, errno, "cannot write");
-    out->n_written = offset;
-    enum moeq_status status = moeq_out_write(out, data, n_bytes, err);
-    out->n_written = end;
-    if (!status && lseek(out->fd, (off_t)end, SEEK_SET) < 0)
+    while (n_bytes) {
+        ssize_t n = is_read ? pread(out->fd, bytes, n_bytes, (off_t)offset)
+                            : pwrite(out->fd, bytes, n_bytes, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n == 0)
+            errno = EIO;
+        if (n <= 0)
+            return false;
+        bytes += n;
+        offset += (uint64_t)n;
+        n_bytes -= (size_t)n;
+    }
+    return true;
+}
+
+enum moeq_status moeq_out_write_at(const struct moeq_out *out, uint64_t offset, const void *data,
+                                   size_t n_bytes, void *scratch, struct moeq_error *err)
+{
+    const uint8_t *bytes = data;
+    enum moeq_status status = MOEQ_OK;
+    if (!transfer(out, false, offset, (uint8_t *)(uintptr_t)data, n_bytes))
         status = moeq_fail_errno(err, errno, "cannot write");
+    for (size_t n; !status && n_bytes; offset += n, bytes += n, n_bytes -= n) {
+        n = n_bytes < MOEQ_OUT_SCRATCH ? n_bytes : MOEQ_OUT_SCRATCH;
+        if (!transfer(out, true, offset, scratch, n)) {
+            status = moeq_fail_errno(err, errno, "cannot read back what was written");
+        } else if (memcmp(bytes, scratch, n) != 0) {
+            status = moeq_fail(err, MOEQ_IO, "what was written reads back differently");
+            moeq_error_hint(err, "check the disk");
+        }
+    }
+    if (status) {
+        name_file(out, err);
+        moeq_error_at(err, offset);
+    }
     return status;
+}
+
+void moeq_out_begin_sync(const struct moeq_out *out, uint64_t offset, uint64_t n_bytes)
+{
+    sync_file_range(out->fd, (off_t)offset, (off_t)n_bytes, SYNC_FILE_RANGE_WRITE);
 }
 
 static enum moeq_status make_durable(struct moeq_out *out, moeq_out_check *check, void *context,

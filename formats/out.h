@@ -9,12 +9,12 @@
 #include "status.h"
 
 struct moeq_out {
-    int fd;          /* -1 while closed */
-    int dir_fd;      /* borrowed */
-    char *name;      /* final name */
-    char *temp;      /* NAME.part */
-    const char *dir; /* borrowed, for messages */
-    uint64_t n_written;
+    int fd;             /* -1 while closed */
+    int dir_fd;         /* borrowed */
+    char *name;         /* final name */
+    char *temp;         /* NAME.part */
+    const char *dir;    /* borrowed, for messages */
+    uint64_t n_written; /* the size when it is finished */
 };
 
 /* A folder that is being written by one process at a time. */
@@ -44,9 +44,18 @@ enum moeq_status moeq_out_create(struct moeq_out *out, const struct moeq_out_dir
 enum moeq_status moeq_out_write(struct moeq_out *out, const void *data, size_t n_bytes,
                                 struct moeq_error *err);
 
-/* Writes over what is there already, at `offset`. */
-enum moeq_status moeq_out_write_at(struct moeq_out *out, uint64_t offset, const void *data, size_t n_bytes,
-                                   struct moeq_error *err);
+#define MOEQ_OUT_SCRATCH (128u << 10)
+
+/* Writes at an offset and reads the bytes back, through scratch[MOEQ_OUT_SCRATCH]: MOEQ_IO where they differ.
+ * Safe from several threads. n_written does not count these: who writes a file so sets it to the size before
+ * finishing.
+ */
+enum moeq_status moeq_out_write_at(const struct moeq_out *out, uint64_t offset, const void *data,
+                                   size_t n_bytes, void *scratch, struct moeq_error *err);
+
+/* Asks the disk to begin with n bytes that were written, so that finishing has less to wait for. A hint: no
+ * failure of it matters, fsync tells. */
+void moeq_out_begin_sync(const struct moeq_out *out, uint64_t offset, uint64_t n_bytes);
 
 /* Reads a finished but not yet renamed file back. */
 typedef enum moeq_status moeq_out_check(void *context, const char *path, struct moeq_error *err);

@@ -3,7 +3,7 @@
  * manifest.json is written last; a folder without a valid one is incomplete. It holds, in file order, every
  * segment (one expert, or one other tensor) with its XXH3-128, and inside it every tensor with level, shape
  * and the reason of the choice; the hash of every file's header and of every copied file; the source files
- * with their SHA-256; and the hash of itself without that key.
+ * with the hash of their contents (and, where asked for, SHA-256); and the hash of itself without that key.
  *
  * A layer file holds the segments without holes, then the tensor MOEQ_HASHES_TENSOR: U8 [n_segments, 16], the
  * hashes of the segments in order, so that the file alone can be told complete and whole when a conversion
@@ -20,6 +20,8 @@
 #define MOEQ_MANIFEST_NAME   "manifest.json"
 #define MOEQ_HASHES_TENSOR   "moeq.hashes"
 #define MOEQ_PLAN_KEY        "moeq.plan" /* __metadata__ of a layer file: hash of the plan it was written under */
+
+#define MOEQ_MADE_FROM_KEY "moeq.source" /* likewise: hash of the weights that it was made from */
 
 #define MOEQ_TEXT_ONLY_KEY "text_only" /* in the manifest's options: vision tensors were left out */
 

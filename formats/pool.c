@@ -3,7 +3,6 @@
 #include "bytes.h"
 
 #include <assert.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -98,9 +97,7 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
-/* Signals that end a program are left to the thread that started the pool, whose handler and whose
- * interrupted system calls can then be relied on. */
-static int start_thread(struct worker *worker)
+int moeq_thread_start(pthread_t *thread, void *(*main_of_it)(void *), void *context)
 {
     sigset_t ending, before;
     sigemptyset(&ending);
@@ -109,7 +106,7 @@ static int start_thread(struct worker *worker)
     sigaddset(&ending, SIGHUP);
     sigaddset(&ending, SIGQUIT);
     pthread_sigmask(SIG_BLOCK, &ending, &before);
-    int error_number = pthread_create(&worker->thread, NULL, worker_main, worker);
+    int error_number = pthread_create(thread, NULL, main_of_it, context);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return error_number;
 }
@@ -131,7 +128,7 @@ struct moeq_pool *moeq_pool_create(unsigned n_jobs, struct moeq_error *err)
         struct worker *worker = &pool->workers[pool->n_threads];
         worker->pool = pool;
         worker->index = pool->n_threads + 1;
-        int error_number = start_thread(worker);
+        int error_number = moeq_thread_start(&worker->thread, worker_main, worker);
         if (error_number) {
             moeq_fail_errno(err, error_number, "cannot start thread %u of %u", worker->index, n_jobs - 1);
             moeq_error_hint(err, "try fewer jobs");

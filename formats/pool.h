@@ -8,6 +8,8 @@
 
 #include "status.h"
 
+#include <pthread.h>
+
 struct moeq_pool;
 
 /* The most jobs of a pool: the bound of --jobs, and of its default where the machine has more CPUs. */
@@ -30,6 +32,10 @@ typedef enum moeq_status moeq_pool_piece(void *context, unsigned worker, uint64_
  * inside a piece, nor from two threads at once. */
 enum moeq_status moeq_pool_for(struct moeq_pool *pool, uint64_t n_items, uint64_t grain,
                                moeq_pool_piece *piece, void *context, struct moeq_error *err);
+
+/* Starts a thread that leaves the signals which end a program to the others, so that a handler, and system
+ * calls that a signal interrupts, can be relied on. Returns an errno, 0 where it runs: join it. */
+int moeq_thread_start(pthread_t *thread, void *(*main_of_it)(void *), void *context);
 
 /* CPUs that this process may use: the affinity mask, bounded by the CPU quota of its cgroup (v1 and v2), at
  * least 1. May be more than MOEQ_POOL_MAX_JOBS. */

@@ -1,7 +1,7 @@
 #include "read_ahead.h"
 
-#include <pthread.h>
-#include <signal.h>
+#include "pool.h"
+
 #include <stdlib.h>
 
 #define N_BLOCKS 16
@@ -59,17 +59,6 @@ static void *read_blocks(void *argument)
     return NULL;
 }
 
-/* Signals are for the others, as in the pool. */
-static int start_thread(struct moeq_read_ahead *r)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    int error_number = pthread_create(&r->thread, NULL, read_blocks, r);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error_number;
-}
-
 static void release(struct moeq_read_ahead *r)
 {
     pthread_cond_destroy(&r->changed);
@@ -87,7 +76,7 @@ struct moeq_read_ahead *moeq_read_ahead_start(const struct moeq_file *file, stru
     pthread_mutex_init(&r->lock, NULL); /* neither can fail on Linux */
     pthread_cond_init(&r->changed, NULL);
     r->blocks = malloc((size_t)N_BLOCKS * MOEQ_READ_BLOCK);
-    int error_number = r->blocks ? start_thread(r) : 0;
+    int error_number = r->blocks ? moeq_thread_start(&r->thread, read_blocks, r) : 0;
     if (r->blocks && !error_number)
         return r;
     if (error_number)

@@ -74,7 +74,7 @@ static void load_next(struct moeq_loader *l)
         for (size_t i = 0; i < r->n; i++)
             l->n_bytes += r->weights[i]->n_bytes;
         r->status =
-            moeq_source_load_into(l->source, r->weights, r->n, l->ring.data + r->at, r->matrices, &r->error);
+            moeq_source_load_at(l->source, r->weights, r->n, l->ring.data + r->at, r->matrices, &r->error);
     }
     if (l->forgets)
         moeq_source_advise(l->source, r->weights, r->n, MOEQ_FILE_DONE);

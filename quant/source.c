@@ -199,9 +199,10 @@ const struct moeq_weight *moeq_source_part(const struct moeq_source *source, enu
 
 /* ---- loading ---- */
 
-static const struct moeq_segment *segment_of(const struct moeq_source *s, const struct moeq_weight *w)
+const struct moeq_segment *moeq_source_segment(const struct moeq_source *source,
+                                               const struct moeq_weight *weight)
 {
-    return &s->package.segments[s->package.tensors[w->place].segment];
+    return &source->package.segments[source->package.tensors[weight->place].segment];
 }
 
 bool moeq_source_is_decompressed(const struct moeq_source *source)
@@ -217,13 +218,13 @@ bool moeq_source_is_decompressed(const struct moeq_source *source)
 bool moeq_source_one_read(const struct moeq_source *source, const struct moeq_weight *a,
                           const struct moeq_weight *b)
 {
-    return source->is_package && segment_of(source, a) == segment_of(source, b);
+    return source->is_package && moeq_source_segment(source, a) == moeq_source_segment(source, b);
 }
 
 const char *moeq_source_file(const struct moeq_source *source, const struct moeq_weight *weight)
 {
     if (source->is_package)
-        return source->package.files[segment_of(source, weight)->file].file.path;
+        return source->package.files[moeq_source_segment(source, weight)->file].file.path;
     const struct moeq_checkpoint *c = &source->checkpoint;
     return c->shards[c->tensors[weight->spans[0].tensor].shard].file.path;
 }
@@ -235,7 +236,8 @@ static bool shares_segment(const struct moeq_source *s, const struct moeq_weight
 
 static uint64_t padded_bytes(const struct moeq_source *s, const struct moeq_weight *w)
 {
-    return s->is_package ? moeq_round_up(segment_of(s, w)->n_bytes, MOEQ_PACKED_ALIGNMENT) : w->n_padded;
+    return s->is_package ? moeq_round_up(moeq_source_segment(s, w)->n_bytes, MOEQ_PACKED_ALIGNMENT)
+                         : w->n_padded;
 }
 
 uint64_t moeq_source_load_bytes(const struct moeq_source *source, const struct moeq_weight *const *weights,
@@ -272,20 +274,52 @@ static enum moeq_status check_shape(const struct moeq_source *s, const struct mo
     return status;
 }
 
-static enum moeq_status load_from_checkpoint(const struct moeq_source *s, const struct moeq_weight *w,
-                                             uint8_t *dst, struct moeq_error *err)
+enum moeq_status moeq_source_read_packed(const struct moeq_source *source, const struct moeq_weight *weight,
+                                         uint64_t from, uint64_t n_bytes, uint8_t *dst,
+                                         struct moeq_error *err)
 {
-    enum moeq_status status = w->shape_tensor == SIZE_MAX ? MOEQ_OK : check_shape(s, w, err);
-    uint64_t filled = 0;
-    for (size_t i = 0; !status && i < w->n_spans; i++) {
-        const struct moeq_span *span = &w->spans[i];
-        memset(dst + filled, 0, span->at - filled);
-        status = moeq_checkpoint_read_part(&s->checkpoint, &s->checkpoint.tensors[span->tensor], span->from,
-                                           span->n_bytes, dst + span->at, err);
-        filled = span->at + span->n_bytes;
+    const struct moeq_checkpoint *c = &source->checkpoint;
+    const uint64_t end = from + n_bytes;
+    const bool is_first = from == 0 && weight->shape_tensor != SIZE_MAX;
+    enum moeq_status status = is_first ? check_shape(source, weight, err) : MOEQ_OK;
+    for (size_t i = 0; !status && i < weight->n_spans; i++) {
+        const struct moeq_span *span = &weight->spans[i];
+        const uint64_t begin = from < span->at ? span->at : from;
+        const uint64_t until = end < span->at + span->n_bytes ? end : span->at + span->n_bytes;
+        if (begin >= until)
+            continue;
+        memset(dst, 0, begin - from);
+        dst += begin - from;
+        status = moeq_checkpoint_read_part(c, &c->tensors[span->tensor], span->from + (begin - span->at),
+                                           until - begin, dst, err);
+        dst += until - begin;
+        from = until;
     }
     if (!status)
-        memset(dst + filled, 0, w->n_padded - filled);
+        memset(dst, 0, end - from);
+    return status;
+}
+
+enum moeq_status moeq_source_load_at(const struct moeq_source *source,
+                                     const struct moeq_weight *const *weights, size_t n, uint8_t *dst,
+                                     struct moeq_matrix *matrices, struct moeq_error *err)
+{
+    enum moeq_status status = MOEQ_OK;
+    uint8_t *base = NULL;
+    for (size_t i = 0; !status && i < n; i++) {
+        const struct moeq_weight *w = weights[i];
+        if (!shares_segment(source, weights, i)) {
+            base = dst;
+            dst += padded_bytes(source, w);
+            status = source->is_package ? moeq_package_read_segment(&source->package,
+                                                                    moeq_source_segment(source, w), base, err)
+                                        : moeq_source_read_packed(source, w, 0, w->n_padded, base, err);
+        }
+        uint64_t offset = source->is_package ? source->package.tensors[w->place].stored->offset -
+                                                   moeq_source_segment(source, w)->offset
+                                             : 0;
+        matrices[i] = (struct moeq_matrix){w->format, w->rows, w->cols, base + offset, w->n_bytes};
+    }
     return status;
 }
 
@@ -295,30 +329,7 @@ enum moeq_status moeq_source_load(const struct moeq_source *source, const struct
 {
     enum moeq_status status =
         moeq_bytes_resize(buffer, (size_t)moeq_source_load_bytes(source, weights, n), err);
-    return status ? status : moeq_source_load_into(source, weights, n, buffer->data, matrices, err);
-}
-
-enum moeq_status moeq_source_load_into(const struct moeq_source *source,
-                                       const struct moeq_weight *const *weights, size_t n, uint8_t *dst,
-                                       struct moeq_matrix *matrices, struct moeq_error *err)
-{
-    enum moeq_status status = MOEQ_OK;
-    uint8_t *next = dst, *base = NULL;
-    for (size_t i = 0; !status && i < n; i++) {
-        const struct moeq_weight *w = weights[i];
-        if (!shares_segment(source, weights, i)) {
-            base = next;
-            next += padded_bytes(source, w);
-            status = source->is_package
-                         ? moeq_package_read_segment(&source->package, segment_of(source, w), base, err)
-                         : load_from_checkpoint(source, w, base, err);
-        }
-        uint64_t offset = source->is_package ? source->package.tensors[w->place].stored->offset -
-                                                   segment_of(source, w)->offset
-                                             : 0;
-        matrices[i] = (struct moeq_matrix){w->format, w->rows, w->cols, base + offset, w->n_bytes};
-    }
-    return status;
+    return status ? status : moeq_source_load_at(source, weights, n, buffer->data, matrices, err);
 }
 
 void moeq_source_advise(const struct moeq_source *source, const struct moeq_weight *const *weights, size_t n,
@@ -327,7 +338,7 @@ void moeq_source_advise(const struct moeq_source *source, const struct moeq_weig
     for (size_t i = 0; i < n; i++) {
         const struct moeq_weight *w = weights[i];
         if (source->is_package && !shares_segment(source, weights, i)) {
-            const struct moeq_segment *segment = segment_of(source, w);
+            const struct moeq_segment *segment = moeq_source_segment(source, w);
             moeq_file_advise(&source->package.files[segment->file].file, segment->offset, segment->n_bytes,
                              advice);
         }

@@ -83,10 +83,20 @@ enum moeq_status moeq_source_load(const struct moeq_source *source, const struct
                                   size_t n, struct moeq_bytes *buffer, struct moeq_matrix *matrices,
                                   struct moeq_error *err);
 
-/* The same into `dst`, which has moeq_source_load_bytes and is aligned to MOEQ_PACKED_ALIGNMENT. */
-enum moeq_status moeq_source_load_into(const struct moeq_source *source,
-                                       const struct moeq_weight *const *weights, size_t n, uint8_t *dst,
-                                       struct moeq_matrix *matrices, struct moeq_error *err);
+/* The same into memory of the caller, 64-byte aligned, of moeq_source_load_bytes. */
+enum moeq_status moeq_source_load_at(const struct moeq_source *source,
+                                     const struct moeq_weight *const *weights, size_t n, uint8_t *dst,
+                                     struct moeq_matrix *matrices, struct moeq_error *err);
+
+/* Of a checkpoint: packed bytes [from, from + n_bytes) of a weight, at most n_padded; what no span fills is
+ * zero. Thread-safe. */
+enum moeq_status moeq_source_read_packed(const struct moeq_source *source, const struct moeq_weight *weight,
+                                         uint64_t from, uint64_t n_bytes, uint8_t *dst,
+                                         struct moeq_error *err);
+
+/* Of a package: the segment that a weight lies in. */
+const struct moeq_segment *moeq_source_segment(const struct moeq_source *source,
+                                               const struct moeq_weight *weight);
 
 /* Tells the system that these weights will be loaded, or will not be loaded again. */
 void moeq_source_advise(const struct moeq_source *source, const struct moeq_weight *const *weights, size_t n,

@@ -87,17 +87,18 @@ static enum moeq_status write_head(struct moeq_collector *c, struct moeq_error *
     uint8_t length[8];
     for (int i = 0; i < 8; i++)
         length[i] = (uint8_t)(n_json >> 8 * i);
-    char *spaces = status ? NULL : malloc(n_json);
-    if (!status && !spaces)
-        status = moeq_fail_alloc(err, n_json);
+    char *text = malloc(c->n_head);
+    void *scratch = malloc(MOEQ_OUT_SCRATCH);
+    if (!status && (!text || !scratch))
+        status = moeq_fail_alloc(err, c->n_head);
     if (!status) {
-        memset(spaces, ' ', n_json);
-        memcpy(spaces, head.data + 8, head.n_bytes - 8);
-        status = moeq_out_write_at(&c->out, 0, length, sizeof length, err);
+        memset(text, ' ', c->n_head);
+        memcpy(text, length, sizeof length);
+        memcpy(text + sizeof length, head.data + 8, head.n_bytes - 8);
+        status = moeq_out_write_at(&c->out, 0, text, c->n_head, scratch, err);
     }
-    if (!status)
-        status = moeq_out_write_at(&c->out, 8, spaces, n_json, err);
-    free(spaces);
+    free(text);
+    free(scratch);
     moeq_bytes_free(&head);
     return status;
 }

@@ -2,7 +2,9 @@
 
 #include "anatomy.h"
 #include "evaluate.h"
-#include "layer_file.h"
+#include "copy.h"
+#include "encode.h"
+#include "layer_files.h"
 #include "repack.h"
 
 #include <stdlib.h>
@@ -172,10 +174,10 @@ static void count_kinds(struct tally *t, const struct moeq_kind *kinds, size_t n
         const uint64_t made = !changes                                            ? 0
                               : to.level->rows_only && n_bytes > MOEQ_BATCH_BYTES ? MOEQ_BATCH_BYTES
                                                                                   : n_bytes;
-        t->batch = moeq_larger(t->batch, padded(from, &kinds[i]) + made);
+        t->batch = moeq_larger(t->batch, changes ? padded(from, &kinds[i]) + made : 0);
         if (changes)
             t->worker =
-                moeq_larger(t->worker, moeq_layer_rows_at_once(to.level) * kinds[i].cols * sizeof(float));
+                moeq_larger(t->worker, moeq_encoder_rows_at_once(to.level) * kinds[i].cols * sizeof(float));
         if (kinds[i].part == MOEQ_PART_EMBED)
             t->weights.embed = n_bytes;
         if (kinds[i].part == MOEQ_PART_HEAD)
@@ -191,7 +193,7 @@ static void estimate(struct moeq_outlook *o, const struct moeq_config *c, const 
 {
     struct moeq_kind kinds[MOEQ_MAX_KINDS];
     struct moeq_format format;
-    struct tally t = {.config = c, .level = level ? &format : NULL, .batch = MOEQ_BATCH_BYTES};
+    struct tally t = {.config = c, .level = level ? &format : NULL, .batch = level ? MOEQ_BATCH_BYTES : 0};
     if (level && moeq_format_parse(level, defaults, &format, NULL))
         return;
     count_kinds(&t, kinds, moeq_anatomy_outside(c, kinds), false);
@@ -200,8 +202,10 @@ static void estimate(struct moeq_outlook *o, const struct moeq_config *c, const 
     const struct moeq_sweep_plan sweep =
         moeq_sweep_plan(c, &t.weights, windows.n_windows, windows.context, o->n_jobs, UINT64_MAX);
     struct moeq_outlook_row *row = &o->rows[o->n++];
-    *row = (struct moeq_outlook_row){
-        .level = level, .package_bytes = t.n_bytes, .convert_bytes = t.batch + o->n_jobs * t.worker};
+    *row = (struct moeq_outlook_row){.level = level,
+                                     .package_bytes = t.n_bytes,
+                                     .convert_bytes = moeq_batches_memory(t.batch) +
+                                                      o->n_jobs * (t.worker + MOEQ_COPIER_BYTES)};
     if (moeq_config_is_computed(c))
         row->eval_bytes = moeq_evaluate_plan_of(c, &sweep, &windows).total;
 }

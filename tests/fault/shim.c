@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -57,6 +58,9 @@ static struct unsynced {
 } files[MAX_FILES];
 static size_t n_files;
 
+/* For a cut, calls that change files go one by one, so that nothing happens between the loss and the end. */
+static pthread_mutex_t world = PTHREAD_MUTEX_INITIALIZER;
+
 static struct unsynced *find_file(int fd)
 {
     struct stat info;
@@ -79,6 +83,8 @@ static void note_sync(int fd)
         file->synced = info.st_size;
 }
 
+ssize_t __real_pwrite(int fd, const void *data, size_t n, off_t offset);
+
 static void lose_unsynced(void)
 {
     static const char zeros[4096];
@@ -89,7 +95,7 @@ static void lose_unsynced(void)
         for (off_t at = files[i].synced; at < info.st_size; at += (off_t)sizeof zeros) {
             off_t left = info.st_size - at;
             size_t n = left < (off_t)sizeof zeros ? (size_t)left : sizeof zeros;
-            if (pwrite(files[i].fd, zeros, n, at) < 0)
+            if (__real_pwrite(files[i].fd, zeros, n, at) < 0)
                 return;
         }
     }
@@ -197,6 +203,20 @@ static size_t allowed(size_t n, bool rough)
 
 /* ---- the calls ---- */
 
+static void enter_world(void)
+{
+    if (chosen_action == CUT)
+        pthread_mutex_lock(&world);
+}
+
+static void leave_world(void)
+{
+    int error_number = errno;
+    if (chosen_action == CUT)
+        pthread_mutex_unlock(&world);
+    errno = error_number;
+}
+
 #define WRAP(result, name, ...)                                                                              \
     result __real_##name(__VA_ARGS__);                                                                       \
     result __wrap_##name(__VA_ARGS__);                                                                       \
@@ -211,9 +231,23 @@ WRAP(int, openat, int dir, const char *path, int flags, mode_t mode)
 WRAP(ssize_t, write, int fd, const void *data, size_t n)
 {
     bool rough = false;
+    enter_world();
     if (chosen_action == CUT)
         find_file(fd);
-    return strikes(WRITE, &rough) ? -1 : __real_write(fd, data, allowed(n, rough));
+    ssize_t result = strikes(WRITE, &rough) ? -1 : __real_write(fd, data, allowed(n, rough));
+    leave_world();
+    return result;
+}
+
+WRAP(ssize_t, pwrite, int fd, const void *data, size_t n, off_t offset)
+{
+    bool rough = false;
+    enter_world();
+    if (chosen_action == CUT)
+        find_file(fd);
+    ssize_t result = strikes(WRITE, &rough) ? -1 : __real_pwrite(fd, data, allowed(n, rough), offset);
+    leave_world();
+    return result;
 }
 
 WRAP(ssize_t, pread, int fd, void *data, size_t n, off_t offset)
@@ -237,10 +271,11 @@ WRAP(int, ftruncate, int fd, off_t n)
 WRAP(int, fsync, int fd)
 {
     bool rough = false;
-    if (strikes(FSYNC, &rough))
-        return -1;
-    int result = __real_fsync(fd);
-    note_sync(fd);
+    enter_world();
+    int result = strikes(FSYNC, &rough) ? -1 : __real_fsync(fd);
+    if (result == 0)
+        note_sync(fd);
+    leave_world();
     return result;
 }
 
@@ -258,7 +293,10 @@ WRAP(int, close, int fd)
 WRAP(int, renameat, int from_dir, const char *from, int to_dir, const char *to)
 {
     bool rough = false;
-    return strikes(RENAME, &rough) ? -1 : __real_renameat(from_dir, from, to_dir, to);
+    enter_world();
+    int result = strikes(RENAME, &rough) ? -1 : __real_renameat(from_dir, from, to_dir, to);
+    leave_world();
+    return result;
 }
 
 /* ---- memory: moeq's own calls ---- */

@@ -1,0 +1,27 @@
+/* Packed matrices from those of another level, on a pool. Numbers go through float32, a few rows at a time.
+ */
+#ifndef MOEQ_ENCODE_H
+#define MOEQ_ENCODE_H
+
+#include "batches.h"
+#include "pool.h"
+
+struct moeq_encoder {
+    struct moeq_pool *pool;     /* borrowed */
+    struct moeq_bytes *workers; /* [jobs of the pool]: rows in float32 */
+};
+
+enum moeq_status moeq_encoder_init(struct moeq_encoder *encoder, struct moeq_pool *pool,
+                                   struct moeq_error *err);
+void moeq_encoder_free(struct moeq_encoder *encoder);
+
+/* Encodes the items of a batch that are not copied: matrices[i], of item i, to parts[i], of its n_bytes; of a
+ * window its rows, to the beginning of parts[0]. What no code fills becomes zero. */
+enum moeq_status moeq_encode_batch(struct moeq_encoder *encoder, const struct moeq_plan *plan,
+                                   const struct moeq_batch *batch, const struct moeq_matrix *matrices,
+                                   uint8_t *const *parts, struct moeq_error *err);
+
+/* Rows of a matrix that a worker has in float32 at once while they become this level. */
+uint64_t moeq_encoder_rows_at_once(const struct moeq_level *level);
+
+#endif
