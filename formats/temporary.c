@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 const char *moeq_temporary_folder(void)
@@ -23,4 +24,15 @@ int moeq_temporary_open(void)
             unlink(name);
     }
     return fd;
+}
+
+enum moeq_status moeq_temporary_fail(const char *what, int error_number, const char *otherwise,
+                                     struct moeq_error *err)
+{
+    char buffer[128];
+    moeq_fail(err, MOEQ_IO, "%s: %s", what,
+              strerror_r(error_number, buffer, sizeof buffer)); /* the GNU form */
+    moeq_error_in_file(err, moeq_temporary_folder());
+    moeq_error_hint(err, "TMPDIR names a folder with more room; %s", otherwise);
+    return MOEQ_IO;
 }

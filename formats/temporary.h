@@ -11,4 +11,9 @@ const char *moeq_temporary_folder(void);
  * caller closes it. */
 int moeq_temporary_open(void);
 
+/* Says that something about such a file failed with an errno, and what to do: TMPDIR, or `otherwise`. Returns
+ * MOEQ_IO. */
+enum moeq_status moeq_temporary_fail(const char *what, int error_number, const char *otherwise,
+                                     struct moeq_error *err);
+
 #endif

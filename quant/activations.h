@@ -7,7 +7,7 @@
 #include "kernels.h"
 #include "pool.h"
 
-/* How products are computed. Sums are float32 in both, in the order of the input features. */
+/* How products are computed. Sums are float32 in all, in the order of the input features in the first two. */
 enum moeq_arithmetic {
     MOEQ_EXACT, /* weights and activations in float32 */
     /* Where the CPU multiplies BF16: activations, and weights without a level, rounded to it, codes as they

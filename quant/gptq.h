@@ -32,8 +32,8 @@ struct moeq_gptq_options {
     double damping;        /* of the mean over all columns that are not dead, added to the diagonal; >= 0 */
     bool activation_order; /* by the diagonal of H, not as the columns lie */
     /* Scales are searched with errors weighted by N_jj^2, what no other column can make up for, instead of
-     * the damped diagonal. On inputs of tests/bench/bench_gptq.c the error is 1.4% smaller at 4 bits, 3% at 3 and
-     * 5% at 2, and 1% larger at 6 and 8. */
+     * the damped diagonal. On inputs of tests/bench/bench_gptq.c the error is 1.4% smaller at 4 bits, 3% at 3
+     * and 5% at 2, and 1% larger at 6 and 8. */
     bool pivot_weights;
 };
 

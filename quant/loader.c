@@ -1,6 +1,7 @@
 #include "loader.h"
 
 #include "memory.h"
+#include "pool.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -16,8 +17,8 @@ struct request {
     struct moeq_error error;
 };
 
-/* Requests are numbered as they are asked for; released <= got <= loaded <= asked, but that a request which
- * could not be loaded ends the loading. */
+/* Requests are numbered as they are asked for; released <= got <= loaded <= asked. One that could not be
+ * loaded counts as loaded, with its error. */
 struct moeq_loader {
     const struct moeq_source *source;
     pthread_t thread;
@@ -126,7 +127,7 @@ struct moeq_loader *moeq_loader_create(const struct moeq_source *source, uint64_
     l->forgets = is_too_large_to_cache(source);
     pthread_mutex_init(&l->mutex, NULL);
     pthread_cond_init(&l->changed, NULL);
-    l->has_thread = !moeq_source_is_decompressed(source) && pthread_create(&l->thread, NULL, work, l) == 0;
+    l->has_thread = !moeq_source_is_decompressed(source) && moeq_thread_start(&l->thread, work, l) == 0;
     return l;
 }
 

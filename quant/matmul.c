@@ -18,13 +18,18 @@ enum moeq_status moeq_scratch_init(struct moeq_scratch *scratch, const struct mo
     return scratch->workers ? MOEQ_OK : MOEQ_OVER_MEMORY;
 }
 
-void moeq_scratch_free(struct moeq_scratch *scratch)
+void moeq_scratch_rest(struct moeq_scratch *scratch)
 {
     for (unsigned i = 0; scratch->workers && i < scratch->n_workers; i++)
         moeq_bytes_free(&scratch->workers[i]);
-    free(scratch->workers);
     moeq_bytes_free(&scratch->few);
     moeq_bytes_free(&scratch->values);
+}
+
+void moeq_scratch_free(struct moeq_scratch *scratch)
+{
+    moeq_scratch_rest(scratch);
+    free(scratch->workers);
     *scratch = (struct moeq_scratch){0};
 }
 

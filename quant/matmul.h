@@ -18,6 +18,9 @@ enum moeq_status moeq_scratch_init(struct moeq_scratch *scratch, const struct mo
                                    struct moeq_error *err);
 void moeq_scratch_free(struct moeq_scratch *scratch);
 
+/* Gives the memory back, until it is needed again. */
+void moeq_scratch_rest(struct moeq_scratch *scratch);
+
 /* y[t, r] = sum over k of W[r, k] * x[t, k]; y is [n_tokens, W.rows] with ldy floats a row. */
 enum moeq_status moeq_matmul(struct moeq_pool *pool, struct moeq_scratch *scratch,
                              const struct moeq_matrix *w, const struct moeq_activations *x, float *y,

@@ -1,6 +1,7 @@
 #include "bench.h"
 #include "bench_timing.h"
 #include "file.h"
+#include "interrupt.h"
 #include "temporary.h"
 
 #include <errno.h>
@@ -22,9 +23,12 @@ struct reading {
 static enum moeq_status read_through(struct reading *r, struct moeq_error *err)
 {
     enum moeq_status status = MOEQ_OK;
-    for (uint64_t at = 0; !status && at < r->n_bytes; at += PIECE_BYTES)
-        status = moeq_file_read(&r->file, at, r->piece.data,
-                                r->n_bytes - at < PIECE_BYTES ? r->n_bytes - at : PIECE_BYTES, err);
+    for (uint64_t at = 0; !status && at < r->n_bytes; at += PIECE_BYTES) {
+        status = moeq_interrupt_check(err);
+        if (!status)
+            status = moeq_file_read(&r->file, at, r->piece.data,
+                                    r->n_bytes - at < PIECE_BYTES ? r->n_bytes - at : PIECE_BYTES, err);
+    }
     return status;
 }
 
@@ -76,10 +80,7 @@ static enum moeq_status measure(struct reading *r, struct moeq_file_rates *rates
 
 static enum moeq_status fail(const char *what, struct moeq_error *err)
 {
-    moeq_fail_errno(err, errno, "%s", what);
-    moeq_error_in_file(err, moeq_temporary_folder());
-    moeq_error_hint(err, "TMPDIR names a folder with more room; --file names a file that is there");
-    return MOEQ_IO;
+    return moeq_temporary_fail(what, errno, "--file names a file that is there", err);
 }
 
 /* Numbers that no file system can shorten. */
@@ -88,7 +89,12 @@ static enum moeq_status write_own(int fd, struct reading *r, uint64_t n_own, str
     moeq_bench_fill((float *)(void *)r->piece.data, PIECE_BYTES / sizeof(float), 1);
     for (uint64_t at = 0; at < n_own;) {
         const uint64_t left = n_own - at, in_piece = at % PIECE_BYTES, room = PIECE_BYTES - in_piece;
+        enum moeq_status status = moeq_interrupt_check(err);
+        if (status)
+            return status;
         const ssize_t n = pwrite(fd, r->piece.data + in_piece, left < room ? left : room, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n <= 0)
             return fail("cannot write a temporary file to read", err);
         at += (uint64_t)n;
@@ -106,8 +112,8 @@ enum moeq_status moeq_bench_file(const char *path, uint64_t n_own, struct moeq_f
     snprintf(own_path, sizeof own_path, "/proc/self/fd/%d", own);
     enum moeq_status status = moeq_bytes_resize(&r.piece, PIECE_BYTES, err);
     if (!status && !path)
-        status =
-            own < 0 ? fail("cannot create a temporary file to read", err) : write_own(own, &r, n_own, err);
+        status = own < 0 ? fail("cannot create a temporary file to read", err)
+                         : write_own(own, &r, n_own < MOST_BYTES ? n_own : MOST_BYTES, err);
     if (!status)
         status = moeq_file_open(&r.file, path ? path : own_path, err);
     if (!status) {

@@ -1,5 +1,7 @@
 #include "bench_timing.h"
 
+#include "interrupt.h"
+
 #include <stdlib.h>
 
 double moeq_bench_clock(clockid_t clock)
@@ -29,8 +31,11 @@ enum moeq_status moeq_bench_rate(clockid_t clock, moeq_bench_call *call, void *c
     enum moeq_status status = call(context, err);
     for (int i = 0; !status && i < MOEQ_BENCH_RUNS;) {
         const double begin = moeq_bench_clock(clock);
-        for (uint64_t k = 0; !status && k < n; k++)
-            status = call(context, err);
+        for (uint64_t k = 0; !status && k < n; k++) {
+            status = moeq_interrupt_check(err);
+            if (!status)
+                status = call(context, err);
+        }
         const double seconds = moeq_bench_clock(clock) - begin;
         if (seconds < MOEQ_BENCH_LEAST_TIME)
             n *= 2;

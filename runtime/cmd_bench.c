@@ -26,7 +26,7 @@ static const struct moeq_option options_table[] = {
     {"file", 0, MOEQ_OPTION_TEXT, "FILE",
      "file to read, the first GiB of it; default: a temporary one in $TMPDIR, or /var/tmp", OPTION(file), 0,
      0, NULL},
-    {"file-size", 0, MOEQ_OPTION_BYTES, "SIZE", "size of the temporary file; default 256 MB",
+    {"file-size", 0, MOEQ_OPTION_BYTES, "SIZE", "size of the temporary file, at most 1G; default 256 MB",
      OPTION(file_bytes), 0, 0, NULL},
     {"output", 'o', MOEQ_OPTION_TEXT, "FILE", "write the object that --json prints into a file, too",
      OPTION(output), 0, 0, NULL},

@@ -105,7 +105,8 @@ static enum moeq_status plan_memory(const struct calibrate *c, unsigned n_jobs, 
     for (size_t i = 0; i < c->n_texts; i++)
         n_windows += c->texts[i].windows.n_windows;
     *plan = moeq_sweep_plan(&c->source.config, &weights, n_windows, context, n_jobs, budget);
-    return moeq_verb_check_budget(wanted, plan->total + used, plan->total > budget, c->source.path, err);
+    const uint64_t least = moeq_sweep_plan(&c->source.config, &weights, n_windows, context, n_jobs, 0).total;
+    return moeq_verb_check_budget(wanted, least + used, plan->total > budget, c->source.path, err);
 }
 
 static enum moeq_status collect(struct calibrate *c, struct moeq_error *err)

@@ -1,5 +1,6 @@
 #include "experts.h"
 
+#include "interrupt.h"
 #include "mlp.h"
 
 #include <stdlib.h>
@@ -94,7 +95,8 @@ static enum moeq_status run_group(void *context, struct moeq_error *err)
     for (uint32_t e = x->first; !status && e < x->end; e++) {
         if (!a->is_used[e])
             continue;
-        if (run->states.first == 0)
+        status = moeq_interrupt_check(err);
+        if (!status && run->states.first == 0)
             status = moeq_mlp_get(run, &x->mlps[e], err);
         const uint64_t end = a->begins[e + 1];
         for (uint64_t i = a->begins[e]; !status && i < end; i += run->chunk)
@@ -179,7 +181,9 @@ static enum moeq_status run_expert_observed(struct experts *x, uint32_t e, float
     struct moeq_run *run = x->run;
     const struct assignment *a = &x->assignment;
     const uint64_t n = list_tokens(run, e, a->rows, a->weights);
-    enum moeq_status status = moeq_mlp_get(run, &x->mlps[e], err);
+    enum moeq_status status = moeq_interrupt_check(err);
+    if (!status)
+        status = moeq_mlp_get(run, &x->mlps[e], err);
     for (uint64_t i = 0, end; !status && i < n; i = end) {
         end = end_of_chunk(run, a->rows, i, n);
         struct moeq_inputs inputs = {.layer = x->layer,

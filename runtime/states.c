@@ -13,10 +13,7 @@
 
 static enum moeq_status fail(const char *what, int number, struct moeq_error *err)
 {
-    moeq_fail_errno(err, number, "%s", what);
-    moeq_error_in_file(err, moeq_temporary_folder());
-    moeq_error_hint(err, "TMPDIR names a folder with more room; more --mem needs less of it");
-    return MOEQ_IO;
+    return moeq_temporary_fail(what, number, "more --mem needs less of it", err);
 }
 
 static enum moeq_status open_file(struct moeq_states *s, struct moeq_error *err)
@@ -25,7 +22,12 @@ static enum moeq_status open_file(struct moeq_states *s, struct moeq_error *err)
     s->fd = moeq_temporary_open();
     if (s->fd < 0)
         return fail("cannot create a temporary file for hidden states", errno, err);
-    const int number = posix_fallocate(s->fd, 0, (off_t)n_bytes);
+    int number;
+    while ((number = posix_fallocate(s->fd, 0, (off_t)n_bytes)) == EINTR) {
+        enum moeq_status status = moeq_interrupt_check(err);
+        if (status)
+            return status;
+    }
     return number ? fail("no room for a temporary file with hidden states", number, err) : MOEQ_OK;
 }
 

@@ -67,6 +67,7 @@ static void release_work(struct moeq_run *run)
     free(run->experts);
     free(run->weights);
     moeq_loader_rest(run->loader);
+    moeq_scratch_rest(&run->scratch);
     moeq_bytes_free(&run->packed);
     moeq_bytes_free(&run->work);
     moeq_bytes_free(&run->observed);

@@ -34,7 +34,7 @@ static const struct moeq_option options_table[] = {
      1u << 30, NULL},
     {"mem", 'm', MOEQ_OPTION_BYTES, "SIZE",
      "memory to use at most, as 4G; default: most of what is free. Hidden states that have no room go to a "
-     "file in $TMPDIR, or /var/tmp",
+     "file in $TMPDIR, or /var/tmp; does not count what a compressed archive is decompressed to",
      OPTION(memory), 0, 0, NULL},
     MOEQ_LENIENT_OPTION,
     MOEQ_COMMON_OPTIONS,
@@ -102,7 +102,8 @@ static enum moeq_status share_memory(struct eval *e, unsigned n_jobs, struct moe
     const uint64_t available = moeq_available_memory();
     const uint64_t budget = !wanted ? available - available / 8 : wanted > used ? wanted - used : 0;
     e->plan = moeq_evaluate_plan(&e->source, reference, &e->windows, n_jobs, budget);
-    return moeq_verb_check_budget(wanted, e->plan.total + used, e->plan.total > budget, e->source.path, err);
+    const uint64_t least = moeq_evaluate_plan(&e->source, reference, &e->windows, n_jobs, 0).total;
+    return moeq_verb_check_budget(wanted, least + used, e->plan.total > budget, e->source.path, err);
 }
 
 static enum moeq_status evaluate(struct eval *e, struct moeq_error *err)

@@ -121,6 +121,8 @@ static enum moeq_status end_token(const struct scoring *s, const struct pair *pa
         return moeq_fail(err, MOEQ_DAMAGED, "the reference's logits are not finite: weights are damaged");
     s->scores.reference_nll[at] = reference_total - pair->reference.target;
     s->scores.kld[at] = pair->cross / pair->reference.sum - (reference_total - total);
+    if (!isfinite(s->scores.kld[at])) /* a logit of minus infinity */
+        return moeq_fail(err, MOEQ_DAMAGED, "the KL divergence is not finite: weights are damaged");
     s->scores.agree[at] = pair->model.best == pair->reference.best;
     return MOEQ_OK;
 }
@@ -251,22 +253,24 @@ enum moeq_status moeq_evaluate(const struct moeq_source *source, const struct mo
 
 /* ---- memory ---- */
 
-/* Of one model. The workers' tiles stay, and the hidden states of a chunk are gathered: no more than the
- * sweep's work and a chunk of rows. */
-static uint64_t scoring_bytes(const struct moeq_config *config, const struct moeq_sweep_plan *sweep,
-                              const struct moeq_windows *windows)
+/* Of one model: its head, a chunk's rows, laid out, and logits, the workers' panels, what is known of tokens.
+ */
+static uint64_t scoring_bytes(const struct moeq_config *config, uint64_t head,
+                              const struct moeq_windows *windows, unsigned n_jobs)
 {
-    const uint64_t n_scored = windows->n_windows * windows->n_scored;
+    const uint64_t n_scored = windows->n_windows * windows->n_scored, chunk = chunk_tokens(windows);
     const uint64_t token = chunk_entries(config->vocabulary) * sizeof(float) + sizeof(struct pair) +
-                           (uint64_t)config->hidden * 2 * sizeof(float);
-    return sweep->head + sweep->work + chunk_tokens(windows) * token + n_scored * sizeof(double);
+                           (uint64_t)config->hidden * sizeof(float);
+    return head + chunk * token + moeq_activations_bytes(chunk, config->hidden) +
+           n_jobs * moeq_matmul_scratch_bytes(config->hidden) + n_scored * sizeof(double);
 }
 
 struct moeq_evaluation_plan moeq_evaluate_plan_of(const struct moeq_config *config,
                                                   const struct moeq_sweep_plan *sweep,
-                                                  const struct moeq_windows *windows)
+                                                  const struct moeq_windows *windows, unsigned n_jobs)
 {
-    struct moeq_evaluation_plan plan = {.sweep = *sweep, .scoring = scoring_bytes(config, sweep, windows)};
+    struct moeq_evaluation_plan plan = {.sweep = *sweep,
+                                        .scoring = scoring_bytes(config, sweep->head, windows, n_jobs)};
     plan.total = moeq_larger(sweep->total, sweep->kept + plan.scoring);
     return plan;
 }
@@ -282,7 +286,7 @@ static struct moeq_evaluation_plan plan_both(const struct moeq_source *const mod
         const struct moeq_sweep_weights weights = moeq_sweep_weights(models[i], windows->context);
         sweeps[i] = moeq_sweep_plan(&models[i]->config, &weights, windows->n_windows, windows->context,
                                     n_jobs, budget);
-        scoring += scoring_bytes(&models[i]->config, &sweeps[i], windows);
+        scoring += scoring_bytes(&models[i]->config, weights.head, windows, n_jobs);
     }
     if (models[1])
         scoring += windows->n_windows * windows->n_scored * (sizeof(double) + 1);

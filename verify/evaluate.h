@@ -33,7 +33,7 @@ struct moeq_evaluation_plan {
 };
 
 /* Plans in `budget` bytes; UINT64_MAX: hidden states are in memory. Where the budget is too small for
- * anything, total is above it. */
+ * anything, total is above it: with a budget of 0 it is the least that will do. */
 struct moeq_evaluation_plan moeq_evaluate_plan(const struct moeq_source *source,
                                                const struct moeq_source *reference,
                                                const struct moeq_windows *windows, unsigned n_jobs,
@@ -42,7 +42,7 @@ struct moeq_evaluation_plan moeq_evaluate_plan(const struct moeq_source *source,
 /* The same without a reference and a budget, from what the sweep needs. */
 struct moeq_evaluation_plan moeq_evaluate_plan_of(const struct moeq_config *config,
                                                   const struct moeq_sweep_plan *sweep,
-                                                  const struct moeq_windows *windows);
+                                                  const struct moeq_windows *windows, unsigned n_jobs);
 
 /* Runs `source`, and `reference` if not NULL, over the windows, both in the same arithmetic. Vocabularies
  * must agree (MOEQ_USAGE). progress counts the layers of both and may be NULL. */

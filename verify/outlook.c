@@ -207,7 +207,7 @@ static void estimate(struct moeq_outlook *o, const struct moeq_config *c, const 
                                      .convert_bytes = moeq_batches_memory(t.batch) +
                                                       o->n_jobs * (t.worker + MOEQ_COPIER_BYTES)};
     if (moeq_config_is_computed(c))
-        row->eval_bytes = moeq_evaluate_plan_of(c, &sweep, &windows).total;
+        row->eval_bytes = moeq_evaluate_plan_of(c, &sweep, &windows, o->n_jobs).total;
 }
 
 void moeq_outlook_of_config(struct moeq_outlook *outlook, const struct moeq_config *config, unsigned n_jobs)
