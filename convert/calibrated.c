@@ -7,7 +7,7 @@ void moeq_calibrated_init(struct moeq_calibrated *calibrated, const struct moeq_
 {
     *calibrated = (struct moeq_calibrated){.statistics = statistics,
                                            .pool = pool,
-                                           .options = {.damping = 0.01, .activation_order = true},
+                                           .options = {.damping = 0.05, .activation_order = true, .pivot_weights = true},
                                            .borrowed = MOEQ_BORROWED_TOKENS,
                                            .layer = -1};
 }
@@ -40,10 +40,12 @@ static const char *statistics_name(const struct moeq_weight *w, char name[MOEQ_M
     return moeq_statistics_name(part, w->id.expert, name);
 }
 
-bool moeq_calibrated_applies(const struct moeq_weight *weight, const struct moeq_format *format)
+bool moeq_calibrated_applies(const struct moeq_statistics *statistics, const struct moeq_weight *weight,
+                             const struct moeq_format *format)
 {
     char name[MOEQ_MAX_STATISTICS_NAME];
-    return weight->id.part != MOEQ_PART_ROUTER && statistics_name(weight, name) && format->level->bits <= 8 &&
+    return weight->id.layer >= 0 && (uint64_t)weight->id.layer < statistics->n_layers &&
+           weight->id.part != MOEQ_PART_ROUTER && statistics_name(weight, name) && format->level->bits <= 8 &&
            format->level->lossy;
 }
 

@@ -7,7 +7,7 @@
 #include "statistics.h"
 
 /* An expert borrows from its layer as if it had seen so many tokens of it; see moeq_hessian_mix. */
-#define MOEQ_BORROWED_TOKENS 64.0
+#define MOEQ_BORROWED_TOKENS 256.0
 
 struct moeq_calibrated {
     const struct moeq_statistics *statistics;
@@ -26,9 +26,10 @@ void moeq_calibrated_init(struct moeq_calibrated *calibrated, const struct moeq_
                           struct moeq_pool *pool);
 void moeq_calibrated_free(struct moeq_calibrated *calibrated);
 
-/* Whether a weight that becomes a format is encoded with statistics: a matrix of a layer whose inputs are
- * collected, at a level of integers or FP8. */
-bool moeq_calibrated_applies(const struct moeq_weight *weight, const struct moeq_format *format);
+/* Whether a weight that becomes a format is encoded with statistics: a matrix of a main layer whose inputs
+ * are collected, at a level of integers or FP8. MTP layers are not run, and so not calibrated. */
+bool moeq_calibrated_applies(const struct moeq_statistics *statistics, const struct moeq_weight *weight,
+                             const struct moeq_format *format);
 
 /* Encodes the matrix of a weight into `packed`, all zero, of the format's size. One call at a time; uses the
  * pool. Results do not depend on what was encoded before. */

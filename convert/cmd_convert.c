@@ -10,6 +10,7 @@ struct convert_options {
     struct moeq_common common;
     const char *out, *level, *group, *scales;
     struct moeq_list rules;
+    const char *statistics;
     bool asymmetric, text_only, sha256, dry_run, force;
 };
 
@@ -38,6 +39,9 @@ static const struct moeq_option options_table[] = {
     {"text-only", 0, MOEQ_OPTION_FLAG, NULL,
      "of a model that also sees, leave out what only seeing needs (vision_tower, mm_projector)",
      OPTION(text_only), 0, 0, NULL},
+    {"stats", 0, MOEQ_OPTION_TEXT, "STATS",
+     "round with error feedback on the statistics of moeq calibrate: less error at the same bytes",
+     OPTION(statistics), 0, 0, NULL},
     {"sha256", 0, MOEQ_OPTION_FLAG, NULL,
      "put the SHA-256 of every source file into the manifest, which reads the source a second time",
      OPTION(sha256), 0, 0, NULL},
@@ -53,6 +57,7 @@ static const struct moeq_option options_table[] = {
 struct conversion {
     const struct convert_options *options;
     struct moeq_source source;
+    struct moeq_statistics statistics;
     struct moeq_plan plan;
     struct moeq_rule *rules;
     size_t n_rules;
@@ -116,6 +121,35 @@ static enum moeq_status check_defaults(const struct conversion *c, const struct 
     return status;
 }
 
+static enum moeq_status open_statistics(struct conversion *c, struct moeq_error *err)
+{
+    char model[MOEQ_HASH_HEX];
+    enum moeq_status status = moeq_statistics_open(&c->statistics, c->options->statistics, err);
+    if (!status)
+        status = moeq_statistics_check(&c->statistics, err);
+    if (!status)
+        status = moeq_statistics_model(&c->source, model, err);
+    if (!status && strcmp(model, c->statistics.model) != 0) {
+        status = moeq_fail(err, MOEQ_USAGE, "statistics of another model, or of another form of this one");
+        moeq_error_in_file(err, c->options->statistics);
+        moeq_error_hint(err, "calibrate %s", c->source.path);
+    }
+    return status;
+}
+
+/* Statistics that no weight is encoded with were given in vain. */
+static enum moeq_status check_statistics(const struct conversion *c, struct moeq_error *err)
+{
+    bool used = !c->options->statistics;
+    for (size_t i = 0; !used && i < c->plan.n_items; i++)
+        used = c->plan.items[i].is_calibrated;
+    if (used)
+        return MOEQ_OK;
+    moeq_fail(err, MOEQ_USAGE, "--stats is for integers and fp8, which neither --level nor a rule makes");
+    moeq_error_hint(err, "drop it, or give --level int4 or a rule such as experts=int4");
+    return MOEQ_USAGE;
+}
+
 static enum moeq_status make_plan(struct conversion *c, struct moeq_error *err)
 {
     const struct convert_options *o = c->options;
@@ -124,6 +158,8 @@ static enum moeq_status make_plan(struct conversion *c, struct moeq_error *err)
                                          .scales = takes_absmax(o) ? MOEQ_SCALES_ABSMAX : MOEQ_SCALES_SEARCH};
     struct moeq_plan_request request = {0};
     enum moeq_status status = split_rules(c, err);
+    if (!status && o->statistics && !(status = open_statistics(c, err)))
+        request.statistics = &c->statistics;
     for (size_t i = 0; !status && i < c->n_rules; i++)
         status = moeq_rule_parse(c->texts[i], defaults, &c->rules[i], err);
     request.rules = c->rules;
@@ -136,7 +172,7 @@ static enum moeq_status make_plan(struct conversion *c, struct moeq_error *err)
         status = check_defaults(c, &request, defaults, err);
     if (!status)
         status = moeq_plan_make(&c->plan, &c->source, &request, err);
-    return status;
+    return status ? status : check_statistics(c, err);
 }
 
 static enum moeq_status describe_options(struct conversion *c, struct moeq_error *err)
@@ -151,6 +187,11 @@ static enum moeq_status describe_options(struct conversion *c, struct moeq_error
         moeq_json_set(&c->asked, "scales", json_string(c->options->scales));
     if (c->options->sha256)
         moeq_json_set(&c->asked, MOEQ_SHA256_KEY, json_true());
+    if (c->options->statistics) {
+        char hex[MOEQ_HASH_HEX];
+        moeq_hash_hex(c->statistics.hash, hex);
+        moeq_json_set(&c->asked, "statistics", json_string(hex));
+    }
     return c->asked ? MOEQ_OK : moeq_fail_alloc(err, 0);
 }
 
@@ -233,6 +274,7 @@ static void conversion_free(struct conversion *c)
     free(c->rules);
     json_decref(c->asked);
     moeq_plan_free(&c->plan);
+    moeq_statistics_close(&c->statistics);
     moeq_source_close(&c->source);
 }
 

@@ -20,10 +20,11 @@ struct encoding {
     size_t n_pieces;
 };
 
-enum moeq_status moeq_encoder_init(struct moeq_encoder *encoder, struct moeq_pool *pool,
-                                   struct moeq_error *err)
+enum moeq_status moeq_encoder_init(struct moeq_encoder *encoder, const struct moeq_plan *plan,
+                                   struct moeq_pool *pool, struct moeq_error *err)
 {
     *encoder = (struct moeq_encoder){.pool = pool};
+    moeq_calibrated_init(&encoder->calibrated, plan->statistics, pool);
     encoder->workers = moeq_calloc(moeq_pool_jobs(pool), sizeof *encoder->workers, err);
     return encoder->workers ? MOEQ_OK : MOEQ_OVER_MEMORY;
 }
@@ -33,6 +34,7 @@ void moeq_encoder_free(struct moeq_encoder *encoder)
     for (unsigned i = 0; encoder->workers && i < moeq_pool_jobs(encoder->pool); i++)
         moeq_bytes_free(&encoder->workers[i]);
     free(encoder->workers);
+    moeq_calibrated_free(&encoder->calibrated);
     *encoder = (struct moeq_encoder){0};
 }
 
@@ -107,9 +109,14 @@ enum moeq_status moeq_encode_batch(struct moeq_encoder *encoder, const struct mo
         if (moeq_item_is_copied(&e.items[i]))
             continue;
         memset(parts[i], 0, (size_t)(is_window ? batch->n_bytes : e.items[i].n_bytes));
-        add_pieces(&e, i, e.base, is_window ? batch->n_rows : matrices[i].rows);
+        if (!e.items[i].is_calibrated)
+            add_pieces(&e, i, e.base, is_window ? batch->n_rows : matrices[i].rows);
     }
     enum moeq_status status = moeq_pool_for(encoder->pool, e.n_pieces, 1, encode_piece, &e, err);
+    for (size_t i = 0; !status && i < batch->n_items; i++)
+        if (e.items[i].is_calibrated) /* as a whole: the pool works on one after the other */
+            status = moeq_calibrated_encode(&encoder->calibrated, e.items[i].weight, &e.items[i].format,
+                                            &matrices[i], parts[i], err);
     free(e.pieces);
     return status;
 }

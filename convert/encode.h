@@ -4,15 +4,17 @@
 #define MOEQ_ENCODE_H
 
 #include "batches.h"
+#include "calibrated.h"
 #include "pool.h"
 
 struct moeq_encoder {
-    struct moeq_pool *pool;     /* borrowed */
-    struct moeq_bytes *workers; /* [jobs of the pool]: rows in float32 */
+    struct moeq_pool *pool;            /* borrowed */
+    struct moeq_bytes *workers;        /* [jobs of the pool]: rows in float32 */
+    struct moeq_calibrated calibrated; /* for plans with statistics */
 };
 
-enum moeq_status moeq_encoder_init(struct moeq_encoder *encoder, struct moeq_pool *pool,
-                                   struct moeq_error *err);
+enum moeq_status moeq_encoder_init(struct moeq_encoder *encoder, const struct moeq_plan *plan,
+                                   struct moeq_pool *pool, struct moeq_error *err);
 void moeq_encoder_free(struct moeq_encoder *encoder);
 
 /* Encodes the items of a batch that are not copied: matrices[i], of item i, to parts[i], of its n_bytes; of a

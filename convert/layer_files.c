@@ -410,7 +410,7 @@ static enum moeq_status run_init(struct run *r, struct moeq_error *err)
     r->outs = moeq_calloc(files->plan->n_files, sizeof *r->outs, err);
     if (!r->stages || !r->batches || !r->slots || !r->outs)
         return MOEQ_OVER_MEMORY;
-    enum moeq_status status = moeq_encoder_init(&r->encoder, files->pool, err);
+    enum moeq_status status = moeq_encoder_init(&r->encoder, files->plan, files->pool, err);
     return status ? status : moeq_copier_init(&r->copier, files->pool, err);
 }
 
@@ -462,12 +462,14 @@ enum moeq_status moeq_layer_files_write(const struct moeq_layer_files *files, st
 
 uint64_t moeq_layer_files_memory(const struct moeq_plan *plan, unsigned n_jobs)
 {
-    uint64_t worker = 0;
+    uint64_t worker = 0, calibrated = 0;
     for (size_t i = 0; i < plan->n_items; i++) {
         const struct moeq_plan_item *item = &plan->items[i];
+        if (item->is_calibrated)
+            calibrated = moeq_larger(calibrated, moeq_calibrated_bytes(item->weight));
         if (!moeq_item_is_copied(item))
             worker = moeq_larger(worker, moeq_encoder_rows_at_once(item->format.level) * item->weight->cols);
     }
-    return moeq_batches_memory(moeq_batches_largest(plan)) +
+    return moeq_batches_memory(moeq_batches_largest(plan)) + calibrated +
            n_jobs * (worker * sizeof(float) + MOEQ_COPIER_BYTES);
 }

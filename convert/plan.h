@@ -5,6 +5,7 @@
 
 #include "hash.h"
 #include "source.h"
+#include "statistics.h"
 
 /* "KEY=LEVEL": KEY is a role (experts, shared, dense, attn, embed, head, mtp) or a glob over tensor names
  * with or without "model." in front; LEVEL is a format or "keep". */
@@ -23,6 +24,8 @@ struct moeq_plan_request {
     const struct moeq_rule *rules; /* first match wins */
     size_t n_rules;
     bool text_only; /* leave out the tensors of the part that sees */
+    const struct moeq_statistics
+        *statistics; /* to encode with (calibrated.h), or NULL; borrowed by the plan */
 };
 
 struct moeq_plan_item {
@@ -30,6 +33,7 @@ struct moeq_plan_item {
     struct moeq_format format; /* in the package */
     bool native;               /* stored with its own dtype and shape, not as packed bytes */
     uint64_t n_bytes;          /* in the file */
+    bool is_calibrated;        /* encoded with statistics */
     char reason[256];
 };
 
@@ -49,6 +53,7 @@ struct moeq_plan_file {
 
 struct moeq_plan {
     const struct moeq_source *source;
+    const struct moeq_statistics *statistics;
     struct moeq_plan_item *items; /* in the order of the package */
     size_t n_items;
     struct moeq_plan_segment *segments;

@@ -65,6 +65,31 @@ enum moeq_status moeq_statistics_hash_file(const char *path, struct moeq_hash *h
     return status;
 }
 
+enum moeq_status moeq_statistics_model(const struct moeq_source *source, char hex[MOEQ_HASH_HEX],
+                                       struct moeq_error *err)
+{
+    struct moeq_bytes config = {0};
+    struct moeq_hasher *hasher = moeq_hasher_create(err);
+    enum moeq_status status = hasher
+                                  ? moeq_file_read_member(source->path, "config.json", SIZE_MAX, &config, err)
+                                  : MOEQ_OVER_MEMORY;
+    if (!status)
+        moeq_hasher_update(hasher, config.data, config.n_bytes);
+    for (size_t i = 0; !status && i < source->n_weights; i++) {
+        char format[MOEQ_FORMAT_BYTES], line[128];
+        const struct moeq_weight *w = &source->weights[i];
+        moeq_hasher_update(hasher, w->name, strlen(w->name) + 1);
+        snprintf(line, sizeof line, "%s %llu %llu", moeq_format_text(w->format, format),
+                 (unsigned long long)w->rows, (unsigned long long)w->cols);
+        moeq_hasher_update(hasher, line, strlen(line) + 1);
+    }
+    if (!status)
+        moeq_hash_hex(moeq_hasher_finish(hasher), hex);
+    moeq_hasher_free(hasher);
+    moeq_bytes_free(&config);
+    return status;
+}
+
 /* ---- the manifest ---- */
 
 json_t *moeq_statistics_parse(const void *text, size_t n_bytes, struct moeq_error *err)
@@ -166,8 +191,10 @@ enum moeq_status moeq_statistics_open(struct moeq_statistics *statistics, const 
     enum moeq_status status = read_text_of(path, &text, err);
     if (!status && !(statistics->manifest = moeq_statistics_parse(text.data, text.n_bytes, err)))
         status = err ? err->status : MOEQ_DAMAGED;
-    if (!status)
+    if (!status) {
+        statistics->hash = moeq_hash_bytes(text.data, text.n_bytes);
         status = read_manifest(statistics, err);
+    }
     moeq_bytes_free(&text);
     if (status) {
         moeq_error_in_file(err, path);

@@ -21,6 +21,7 @@
 #include "hash.h"
 #include "names.h"
 #include "safetensors.h"
+#include "source.h"
 
 #define MOEQ_STATISTICS_FORMAT   "moeq-statistics"
 #define MOEQ_STATISTICS_VERSION  1
@@ -50,12 +51,17 @@ struct moeq_statistics_text {
 
 struct moeq_statistics {
     char *path;
-    json_t *manifest; /* strings are borrowed from it */
+    struct moeq_hash hash; /* of the manifest, and so of everything */
+    json_t *manifest;      /* strings are borrowed from it */
     const char *model, *arithmetic;
     uint64_t n_layers, n_experts, context;
     struct moeq_statistics_text *texts;
     size_t n_texts;
 };
+
+/* What a model is known by: the hash of config.json, and of names, shapes and formats of all its weights. */
+enum moeq_status moeq_statistics_model(const struct moeq_source *source, char hex[MOEQ_HASH_HEX],
+                                       struct moeq_error *err);
 
 /* Reads the manifest and checks its seal. No file is opened. */
 enum moeq_status moeq_statistics_open(struct moeq_statistics *statistics, const char *path,

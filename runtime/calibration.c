@@ -34,31 +34,6 @@ struct job {
 
 /* ---- identities ---- */
 
-/* Of the model: config.json, and names, shapes and formats of all weights. */
-static enum moeq_status identify_model(struct job *j, struct moeq_error *err)
-{
-    const struct moeq_source *s = j->c->source;
-    struct moeq_bytes config = {0};
-    struct moeq_hasher *hasher = moeq_hasher_create(err);
-    enum moeq_status status =
-        hasher ? moeq_file_read_member(s->path, "config.json", SIZE_MAX, &config, err) : MOEQ_OVER_MEMORY;
-    if (!status)
-        moeq_hasher_update(hasher, config.data, config.n_bytes);
-    for (size_t i = 0; !status && i < s->n_weights; i++) {
-        char format[MOEQ_FORMAT_BYTES], line[128];
-        const struct moeq_weight *w = &s->weights[i];
-        moeq_hasher_update(hasher, w->name, strlen(w->name) + 1);
-        snprintf(line, sizeof line, "%s %llu %llu", moeq_format_text(w->format, format),
-                 (unsigned long long)w->rows, (unsigned long long)w->cols);
-        moeq_hasher_update(hasher, line, strlen(line) + 1);
-    }
-    if (!status)
-        moeq_hash_hex(moeq_hasher_finish(hasher), j->model);
-    moeq_hasher_free(hasher);
-    moeq_bytes_free(&config);
-    return status;
-}
-
 static const char *arithmetic_name(const struct job *j)
 {
     return j->c->arithmetic == MOEQ_EXACT ? "float32" : "bf16";
@@ -401,7 +376,7 @@ enum moeq_status moeq_calibration_run(const struct moeq_calibration *calibration
         return MOEQ_OVER_MEMORY;
     for (size_t i = 0; i < calibration->n_texts; i++)
         j.texts[i].dir.fd = -1;
-    enum moeq_status status = identify_model(&j, err);
+    enum moeq_status status = moeq_statistics_model(calibration->source, j.model, err);
     if (!status && !(status = moeq_out_dir_open(&j.dir, calibration->out, err))) {
         status = calibrate(&j, result, err);
         for (size_t i = 0; i < calibration->n_texts; i++) {
