@@ -5,11 +5,12 @@
 void moeq_calibrated_init(struct moeq_calibrated *calibrated, const struct moeq_statistics *statistics,
                           struct moeq_pool *pool)
 {
-    *calibrated = (struct moeq_calibrated){.statistics = statistics,
-                                           .pool = pool,
-                                           .options = {.damping = 0.05, .activation_order = true, .pivot_weights = true},
-                                           .borrowed = MOEQ_BORROWED_TOKENS,
-                                           .layer = -1};
+    *calibrated = (struct moeq_calibrated){
+        .statistics = statistics,
+        .pool = pool,
+        .options = {.damping = 0.05, .activation_order = true, .pivot_weights = true},
+        .borrowed = MOEQ_BORROWED_TOKENS,
+        .layer = -1};
 }
 
 void moeq_calibrated_free(struct moeq_calibrated *calibrated)
