@@ -52,14 +52,6 @@ bool moeq_calibrated_applies(const struct moeq_statistics *statistics, const str
 
 /* ---- second moments ---- */
 
-static uint64_t n_tokens(const struct moeq_statistics *s)
-{
-    uint64_t n = 0;
-    for (size_t t = 0; t < s->n_texts; t++)
-        n += s->texts[t].n_windows * s->context;
-    return n;
-}
-
 static enum moeq_status read_sums(const struct moeq_statistics *s, int layer, const char *name,
                                   struct moeq_hessian *h, struct moeq_error *err)
 {
@@ -113,7 +105,7 @@ static enum moeq_status read_expert(const struct moeq_calibrated *c, const struc
         status = read_counts(s, w->id.layer, w->id.expert, h, err);
     if (!status)
         status = read_sums(s, w->id.layer, is_down ? "experts_down" : "all", &layer, err);
-    layer.n_tokens = n_tokens(s);
+    layer.n_tokens = moeq_statistics_tokens(s);
     layer.weight = (double)layer.n_tokens;
     if (!status && is_down)
         status = read_counts(s, w->id.layer, -1, &layer, err);
@@ -140,7 +132,7 @@ static enum moeq_status prepare(struct moeq_calibrated *c, const struct moeq_wei
         status = read_expert(c, w, name, &h, err);
     } else if (!status) {
         status = read_sums(c->statistics, w->id.layer, name, &h, err);
-        h.n_tokens = n_tokens(c->statistics);
+        h.n_tokens = moeq_statistics_tokens(c->statistics);
         h.weight = (double)h.n_tokens;
     }
     if (!status)

@@ -134,6 +134,13 @@ static enum moeq_status open_statistics(struct conversion *c, struct moeq_error 
         moeq_error_in_file(err, c->options->statistics);
         moeq_error_hint(err, "calibrate %s", c->source.path);
     }
+    const uint64_t n = status ? UINT64_MAX : moeq_statistics_tokens(&c->statistics);
+    if (n < 4ull * c->source.config.hidden && !c->options->common.quiet)
+        fprintf(
+            stderr,
+            "moeq convert: note: statistics of %llu tokens; below 4 times the width of %u they can do more "
+            "harm than good\n",
+            (unsigned long long)n, (unsigned)c->source.config.hidden);
     return status;
 }
 

@@ -279,6 +279,14 @@ enum moeq_status moeq_statistics_add(const struct moeq_statistics *statistics, i
     return status;
 }
 
+uint64_t moeq_statistics_tokens(const struct moeq_statistics *statistics)
+{
+    uint64_t n = 0;
+    for (size_t t = 0; t < statistics->n_texts; t++)
+        n += statistics->texts[t].n_windows * statistics->context;
+    return n;
+}
+
 static enum moeq_status check_file(const struct moeq_statistics_file *file, struct moeq_error *err)
 {
     struct moeq_hash found;

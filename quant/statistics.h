@@ -76,6 +76,9 @@ json_t *moeq_statistics_parse(const void *text, size_t n_bytes, struct moeq_erro
 enum moeq_status moeq_statistics_add(const struct moeq_statistics *statistics, int layer, const char *name,
                                      uint64_t n, double *sums, struct moeq_error *err);
 
+/* Tokens of all texts. */
+uint64_t moeq_statistics_tokens(const struct moeq_statistics *statistics);
+
 /* Compares every file with its hash. */
 enum moeq_status moeq_statistics_check(const struct moeq_statistics *statistics, struct moeq_error *err);
 

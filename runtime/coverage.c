@@ -49,8 +49,7 @@ enum moeq_status moeq_coverage_read(struct moeq_coverage *coverage, const struct
         moeq_error_in_file(err, statistics->path);
         return MOEQ_USAGE;
     }
-    for (size_t t = 0; t < statistics->n_texts; t++)
-        coverage->n_tokens += statistics->texts[t].n_windows * statistics->context;
+    coverage->n_tokens = moeq_statistics_tokens(statistics);
     coverage->layers = moeq_calloc(config->n_layers, sizeof *coverage->layers, err);
     enum moeq_status status = coverage->layers ? MOEQ_OK : MOEQ_OVER_MEMORY;
     for (uint32_t layer = 0; !status && layer < config->n_layers; layer++)
