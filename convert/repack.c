@@ -416,19 +416,6 @@ static enum moeq_status check_space(const struct job *job, struct moeq_error *er
     return MOEQ_IO;
 }
 
-static enum moeq_status write_bytes(const struct moeq_out_dir *dir, const char *name, const void *data,
-                                    size_t n, struct moeq_error *err)
-{
-    struct moeq_out out;
-    enum moeq_status status = moeq_out_create(&out, dir, name, n, err);
-    if (!status)
-        status = moeq_out_write(&out, data, n, err);
-    if (!status)
-        status = moeq_out_finish(&out, NULL, NULL, err);
-    moeq_out_abandon(&out);
-    return status;
-}
-
 static enum moeq_status write_copies(const struct job *job, const struct moeq_out_dir *dir,
                                      struct moeq_error *err)
 {
@@ -443,7 +430,7 @@ static enum moeq_status write_copies(const struct job *job, const struct moeq_ou
             moeq_error_in_file(err, path);
         }
         if (!status)
-            status = write_bytes(dir, copy->name, bytes.data, bytes.n_bytes, err);
+            status = moeq_out_write_whole(dir, copy->name, bytes.data, bytes.n_bytes, NULL, NULL, err);
         free(path);
     }
     moeq_bytes_free(&bytes);
@@ -484,13 +471,8 @@ static enum moeq_status write_manifest(struct job *job, const struct moeq_out_di
                                       job->repack->options, err);
     if (!text)
         return MOEQ_OVER_MEMORY;
-    struct moeq_out out;
-    enum moeq_status status = moeq_out_create(&out, dir, MOEQ_MANIFEST_NAME, strlen(text), err);
-    if (!status)
-        status = moeq_out_write(&out, text, strlen(text), err);
-    if (!status)
-        status = moeq_out_finish(&out, check_manifest, NULL, err);
-    moeq_out_abandon(&out);
+    enum moeq_status status =
+        moeq_out_write_whole(dir, MOEQ_MANIFEST_NAME, text, strlen(text), check_manifest, NULL, err);
     job->result->n_bytes = package_bytes(job, strlen(text));
     free(text);
     return status;

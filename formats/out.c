@@ -248,3 +248,29 @@ void moeq_out_abandon(struct moeq_out *out)
     free(out->temp);
     *out = (struct moeq_out){.fd = -1};
 }
+
+enum moeq_status moeq_out_write_whole(const struct moeq_out_dir *dir, const char *name, const void *data,
+                                      size_t n_bytes, moeq_out_check *check, void *context,
+                                      struct moeq_error *err)
+{
+    struct moeq_out out;
+    enum moeq_status status = moeq_out_create(&out, dir, name, n_bytes, err);
+    if (!status)
+        status = moeq_out_write(&out, data, n_bytes, err);
+    if (!status)
+        status = moeq_out_finish(&out, check, context, err);
+    moeq_out_abandon(&out);
+    return status;
+}
+
+enum moeq_status moeq_out_write_text(const char *path, const char *text, struct moeq_error *err)
+{
+    struct moeq_out_dir dir;
+    const char *name;
+    enum moeq_status status = moeq_out_dir_of_file(&dir, path, &name, err);
+    if (!status) {
+        status = moeq_out_write_whole(&dir, name, text, strlen(text), NULL, NULL, err);
+        moeq_out_dir_close(&dir);
+    }
+    return status;
+}

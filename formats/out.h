@@ -65,6 +65,14 @@ typedef enum moeq_status moeq_out_check(void *context, const char *path, struct 
 enum moeq_status moeq_out_finish(struct moeq_out *out, moeq_out_check *check, void *context,
                                  struct moeq_error *err);
 
+/* All of these: a whole file of n bytes at once. */
+enum moeq_status moeq_out_write_whole(const struct moeq_out_dir *dir, const char *name, const void *data,
+                                      size_t n_bytes, moeq_out_check *check, void *context,
+                                      struct moeq_error *err);
+
+/* The same for a text at a path, in a folder that exists. */
+enum moeq_status moeq_out_write_text(const char *path, const char *text, struct moeq_error *err);
+
 /* Closes and removes the .part file. Does nothing to a closed one. */
 void moeq_out_abandon(struct moeq_out *out);
 

@@ -69,17 +69,27 @@ void moeq_print_text(FILE *out, const char *text, int width)
     fprintf(out, "%*s", missing > 0 ? missing : 0, "");
 }
 
-enum moeq_status moeq_verb_check_budget(uint64_t wanted, uint64_t needed, bool too_little, const char *path,
-                                        struct moeq_error *err)
+#define SMALL_MEMORY (24u << 20) /* that no plan counts */
+
+struct moeq_budget moeq_verb_budget(uint64_t wanted, uint64_t held)
 {
-    char least[MOEQ_SIZE_TEXT], given[MOEQ_SIZE_TEXT];
-    if (!wanted || !too_little)
+    const uint64_t used = moeq_resident_memory() + SMALL_MEMORY + held;
+    const uint64_t most = wanted ? wanted : moeq_available_memory() / 8 * 7;
+    return (struct moeq_budget){wanted, used, most > used ? most - used : 0};
+}
+
+enum moeq_status moeq_verb_check_budget(const struct moeq_budget *budget, uint64_t planned, uint64_t least,
+                                        const char *path, struct moeq_error *err)
+{
+    char needed[MOEQ_SIZE_TEXT], given[MOEQ_SIZE_TEXT];
+    if (!budget->wanted || planned <= budget->n_bytes)
         return MOEQ_OK;
+    least += budget->used;
     moeq_fail(err, MOEQ_OVER_MEMORY, "--mem is %s, this needs at least %s",
-              moeq_size_text((double)wanted, given), moeq_size_text((double)needed, least));
+              moeq_size_text((double)budget->wanted, given), moeq_size_text((double)least, needed));
     moeq_error_in_file(err, path);
     moeq_error_hint(err, "give --mem %lluM, or a smaller --ctx",
-                    (unsigned long long)(needed / (1u << 20) + 1));
+                    (unsigned long long)(least / (1u << 20) + 1));
     return MOEQ_OVER_MEMORY;
 }
 

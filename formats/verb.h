@@ -67,13 +67,20 @@ void moeq_print_text(FILE *out, const char *text, int width);
 /* The characters that it prints. */
 int moeq_text_width(const char *text);
 
-/* What a plan of memory leaves to stacks of threads, the allocator and what is read of files. */
-#define MOEQ_SMALL_MEMORY (24u << 20)
+/* Memory that a verb may plan with. */
+struct moeq_budget {
+    uint64_t wanted; /* --mem, 0 where it was not given */
+    uint64_t used; /* by the process already, by `held`, and by what no plan counts: stacks, the allocator */
+    uint64_t n_bytes;
+};
 
-/* MOEQ_OVER_MEMORY, with what to give instead, where --mem was given as `wanted` bytes and is too little for
- * `needed`; without --mem it may be tried. */
-enum moeq_status moeq_verb_check_budget(uint64_t wanted, uint64_t needed, bool too_little, const char *path,
-                                        struct moeq_error *err);
+/* What --mem, or otherwise most of what is free, leaves beside what is used already and `held` bytes. */
+struct moeq_budget moeq_verb_budget(uint64_t wanted, uint64_t held);
+
+/* MOEQ_OVER_MEMORY, with what to give instead, where --mem was given and a plan of `planned` bytes is over
+ * the budget; `least` is the smallest that would do. Without --mem it may be tried. */
+enum moeq_status moeq_verb_check_budget(const struct moeq_budget *budget, uint64_t planned, uint64_t least,
+                                        const char *path, struct moeq_error *err);
 
 /* Seconds of a clock that only goes forward. */
 double moeq_clock(void);

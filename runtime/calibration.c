@@ -284,19 +284,13 @@ static json_t *text_json(const struct job *j, const struct text *t, struct moeq_
                      file_json(&t->dir, "tokens.safetensors", err), "layers", layers);
 }
 
-static enum moeq_status write_text_of(const struct moeq_out_dir *dir, json_t *manifest,
-                                      struct moeq_error *err)
+static enum moeq_status write_sealed(const struct moeq_out_dir *dir, json_t *manifest, struct moeq_error *err)
 {
-    struct moeq_out out = {.fd = -1};
     char *text = manifest ? moeq_manifest_seal(manifest, err) : NULL;
     if (!text)
         return err && err->status ? err->status : moeq_fail_alloc(err, 0);
-    enum moeq_status status = moeq_out_create(&out, dir, MOEQ_MANIFEST_NAME, strlen(text), err);
-    if (!status)
-        status = moeq_out_write(&out, text, strlen(text), err);
-    if (!status)
-        status = moeq_out_finish(&out, NULL, NULL, err);
-    moeq_out_abandon(&out);
+    enum moeq_status status =
+        moeq_out_write_whole(dir, MOEQ_MANIFEST_NAME, text, strlen(text), NULL, NULL, err);
     free(text);
     return status;
 }
@@ -312,7 +306,7 @@ static enum moeq_status write_manifest(const struct job *j, struct moeq_error *e
         MOEQ_STATISTICS_VERSION, "tool", "moeq " MOEQ_VERSION, "model", j->model, "arithmetic",
         arithmetic_name(j), "layers", (json_int_t)config->n_layers, "experts", (json_int_t)config->n_experts,
         "context", (json_int_t)j->c->texts[0].windows.context, "texts", texts);
-    enum moeq_status status = write_text_of(&j->dir, manifest, err);
+    enum moeq_status status = write_sealed(&j->dir, manifest, err);
     json_decref(manifest);
     return status;
 }
@@ -495,7 +489,7 @@ static enum moeq_status merge(const struct moeq_statistics *all, size_t n, const
             for (size_t t = 0; !status && t < all[i].n_texts; t++)
                 status = copy_text(&all[i], &all[i].texts[t], &dir, err);
         if (!status)
-            status = write_text_of(&dir, manifest, err);
+            status = write_sealed(&dir, manifest, err);
         if (status)
             moeq_out_dir_discard(&dir);
         moeq_out_dir_close(&dir);

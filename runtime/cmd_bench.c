@@ -357,21 +357,8 @@ static enum moeq_status bench_hashes(struct bench *b, struct moeq_error *err)
 
 static enum moeq_status write_json(const char *path, const json_t *json, struct moeq_error *err)
 {
-    struct moeq_out_dir dir;
-    struct moeq_out out = {.fd = -1};
-    const char *name;
     char *text = moeq_json_text(json, true);
-    if (!text)
-        return moeq_fail_alloc(err, 0);
-    enum moeq_status status = moeq_out_dir_of_file(&dir, path, &name, err);
-    if (!status)
-        status = moeq_out_create(&out, &dir, name, strlen(text), err);
-    if (!status)
-        status = moeq_out_write(&out, text, strlen(text), err);
-    if (!status)
-        status = moeq_out_finish(&out, NULL, NULL, err);
-    moeq_out_abandon(&out);
-    moeq_out_dir_close(&dir);
+    enum moeq_status status = text ? moeq_out_write_text(path, text, err) : moeq_fail_alloc(err, 0);
     free(text);
     return status;
 }

@@ -94,19 +94,16 @@ static enum moeq_status cut_texts(struct calibrate *c, struct moeq_error *err)
 static enum moeq_status plan_memory(const struct calibrate *c, unsigned n_jobs, struct moeq_sweep_plan *plan,
                                     struct moeq_error *err)
 {
-    const uint64_t wanted = c->options->memory, context = context_of(c);
-    const uint64_t moments = moeq_calibration_bytes(&c->source.config);
-    const uint64_t used = moeq_resident_memory() + MOEQ_SMALL_MEMORY + moments;
-    const uint64_t available = moeq_available_memory() / 8 * 7;
-    const uint64_t most = wanted ? wanted : available;
-    const uint64_t budget = most > used ? most - used : 0;
+    const uint64_t context = context_of(c);
+    const struct moeq_budget budget =
+        moeq_verb_budget(c->options->memory, moeq_calibration_bytes(&c->source.config));
     const struct moeq_sweep_weights weights = moeq_sweep_weights(&c->source, context);
     uint64_t n_windows = 0;
     for (size_t i = 0; i < c->n_texts; i++)
         n_windows += c->texts[i].windows.n_windows;
-    *plan = moeq_sweep_plan(&c->source.config, &weights, n_windows, context, n_jobs, budget);
+    *plan = moeq_sweep_plan(&c->source.config, &weights, n_windows, context, n_jobs, budget.n_bytes);
     const uint64_t least = moeq_sweep_plan(&c->source.config, &weights, n_windows, context, n_jobs, 0).total;
-    return moeq_verb_check_budget(wanted, least + used, plan->total > budget, c->source.path, err);
+    return moeq_verb_check_budget(&budget, plan->total, least, c->source.path, err);
 }
 
 static enum moeq_status collect(struct calibrate *c, struct moeq_error *err)
@@ -142,23 +139,9 @@ static enum moeq_status write_svg(const struct calibrate *c, const struct moeq_c
                                   struct moeq_error *err)
 {
     char title[600];
-    struct moeq_out_dir dir;
-    struct moeq_out out = {.fd = -1};
-    const char *name;
     snprintf(title, sizeof title, "Tokens that each expert of %.400s saw", c->source.path);
     char *svg = moeq_coverage_svg(coverage, title, err);
-    if (!svg)
-        return MOEQ_OVER_MEMORY;
-    enum moeq_status status = moeq_out_dir_of_file(&dir, c->options->svg, &name, err);
-    if (!status) {
-        status = moeq_out_create(&out, &dir, name, 0, err);
-        if (!status)
-            status = moeq_out_write(&out, svg, strlen(svg), err);
-        if (!status)
-            status = moeq_out_finish(&out, NULL, NULL, err);
-        moeq_out_abandon(&out);
-        moeq_out_dir_close(&dir);
-    }
+    enum moeq_status status = svg ? moeq_out_write_text(c->options->svg, svg, err) : MOEQ_OVER_MEMORY;
     free(svg);
     return status;
 }

@@ -94,16 +94,13 @@ static const char *arithmetic_name(const struct eval_options *o)
     return arithmetic_of(o) == MOEQ_FAST ? "bf16" : "float32";
 }
 
-/* With --mem, what is over what the process has already; otherwise most of what is free. */
 static enum moeq_status share_memory(struct eval *e, unsigned n_jobs, struct moeq_error *err)
 {
     const struct moeq_source *reference = e->options->reference ? &e->reference : NULL;
-    const uint64_t used = moeq_resident_memory() + MOEQ_SMALL_MEMORY, wanted = e->options->memory;
-    const uint64_t available = moeq_available_memory();
-    const uint64_t budget = !wanted ? available - available / 8 : wanted > used ? wanted - used : 0;
-    e->plan = moeq_evaluate_plan(&e->source, reference, &e->windows, n_jobs, budget);
+    const struct moeq_budget budget = moeq_verb_budget(e->options->memory, 0);
+    e->plan = moeq_evaluate_plan(&e->source, reference, &e->windows, n_jobs, budget.n_bytes);
     const uint64_t least = moeq_evaluate_plan(&e->source, reference, &e->windows, n_jobs, 0).total;
-    return moeq_verb_check_budget(wanted, least + used, e->plan.total > budget, e->source.path, err);
+    return moeq_verb_check_budget(&budget, e->plan.total, least, e->source.path, err);
 }
 
 static enum moeq_status evaluate(struct eval *e, struct moeq_error *err)
