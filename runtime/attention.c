@@ -1,6 +1,7 @@
 /* Multi-head latent attention in its expanded form (DeepSeek-V2, arXiv 2405.04434, section 2.1): keys and
  * values are restored from the latent vector for every token, and each window is ordinary causal attention.
  */
+#include "branches.h"
 #include "heads.h"
 #include "indexer.h"
 #include "kernels.h"
@@ -31,13 +32,17 @@ struct attention {
     float *hidden;                       /* of the current chunk */
     struct moeq_indexer indexer;         /* where the layer has one and the windows need it */
     uint8_t *selected;                   /* of the current chunk, or NULL: every key */
+    struct moeq_matrix loaded[MOEQ_MAX_UNIT];
+    size_t n_loaded;
+    struct moeq_matrix *sets; /* [branches, n_loaded], NULL: none */
+    struct moeq_seer seer;    /* of the inputs of the current chunk */
+    bool dry;                 /* whose outputs nobody wants */
+    size_t branch;            /* if so, of that one alone */
 };
-
-#define MAX_MATRICES 5
 
 /* q or q_a and q_b, kv_a, kv_b, o; returns how many. */
 static size_t list_matrices(const struct moeq_run *run, int layer,
-                            const struct moeq_weight *weights[MAX_MATRICES])
+                            const struct moeq_weight *weights[MOEQ_MAX_UNIT])
 {
     const struct moeq_source *s = run->source;
     const bool low_rank = run->config->q_rank > 0;
@@ -53,25 +58,30 @@ static size_t list_matrices(const struct moeq_run *run, int layer,
 
 enum moeq_status moeq_layer_ask_attention(struct moeq_run *run, int layer, struct moeq_error *err)
 {
-    const struct moeq_weight *weights[MAX_MATRICES];
+    const struct moeq_weight *weights[MOEQ_MAX_UNIT];
     return moeq_loader_ask(run->loader, weights, list_matrices(run, layer, weights), err);
+}
+
+static void use_matrices(struct attention *a, const struct moeq_matrix *m)
+{
+    const size_t n = a->n_loaded;
+    a->q = m[0];
+    if (a->run->config->q_rank > 0)
+        a->q_b = m[1];
+    a->kv_a = m[n - 3];
+    a->kv_b = m[n - 2];
+    a->o = m[n - 1];
 }
 
 static enum moeq_status get_matrices(struct attention *a, int layer, struct moeq_error *err)
 {
     const struct moeq_source *s = a->run->source;
     const bool low_rank = a->run->config->q_rank > 0;
-    const size_t n = low_rank ? MAX_MATRICES : MAX_MATRICES - 1;
-    struct moeq_matrix loaded[MAX_MATRICES];
-    enum moeq_status status = moeq_loader_get(a->run->loader, loaded, n, err);
+    a->n_loaded = low_rank ? MOEQ_MAX_UNIT : MOEQ_MAX_UNIT - 1;
+    enum moeq_status status = moeq_loader_get(a->run->loader, a->loaded, a->n_loaded, err);
     if (status)
         return status;
-    a->q = loaded[0];
-    if (low_rank)
-        a->q_b = loaded[1];
-    a->kv_a = loaded[n - 3];
-    a->kv_b = loaded[n - 2];
-    a->o = loaded[n - 1];
+    use_matrices(a, a->loaded);
     status = moeq_model_vector(s, MOEQ_PART_ATTENTION_NORM, layer, &a->norm, err);
     if (!status)
         status = moeq_model_vector(s, MOEQ_PART_KV_A_NORM, layer, &a->kv_norm, err);
@@ -181,8 +191,7 @@ static enum moeq_status set_inputs(const struct attention *a, enum moeq_part par
                                            (uint64_t)(a->hidden - run->states.hidden) / run->config->hidden;
     const struct moeq_inputs inputs = {
         .layer = a->layer, .expert = -1, .part = part, .width = width, .n = n, .x = x, .first = first};
-    enum moeq_status status =
-        run->observer ? run->observer->inputs(run->observer->context, &inputs, err) : MOEQ_OK;
+    enum moeq_status status = a->seer.inputs ? a->seer.inputs(a->seer.context, &inputs, err) : MOEQ_OK;
     return status ? status
                   : moeq_activations_set(&run->inputs, run->pool, run->arithmetic, x, width, NULL, n, width,
                                          err);
@@ -224,7 +233,8 @@ static enum moeq_status attend_chunk(struct attention *a, struct moeq_error *err
 #undef INPUT
 #undef MULTIPLY
     const struct moeq_sums to = {.y = a->hidden, .ldy = c->hidden};
-    return status ? status : moeq_matmul_add(run->pool, &run->scratch, &a->o, &run->inputs, &to, err);
+    return status || a->dry ? status
+                            : moeq_matmul_add(run->pool, &run->scratch, &a->o, &run->inputs, &to, err);
 }
 
 static enum moeq_status attend_group(void *context, struct moeq_error *err)
@@ -234,13 +244,41 @@ static enum moeq_status attend_group(void *context, struct moeq_error *err)
     const struct moeq_states *states = &run->states;
     enum moeq_status status = MOEQ_OK;
     for (uint64_t t = 0; !status && t < states->n; t += a->n_chunk) {
+        const size_t branch = run->branches ? moeq_branch_of(run->branches, states->first + t) : 0;
         a->n_chunk = moeq_chunk_tokens(run, states->first + t, states->n - t);
+        if (a->dry && branch != a->branch)
+            continue;
+        if (!a->dry && a->sets)
+            use_matrices(a, a->sets + branch * a->n_loaded);
         a->hidden = states->hidden + t * run->config->hidden;
         a->selected =
             run->selected ? run->selected + (states->first + t) * moeq_selected_row(run->context) : NULL;
         status = attend_chunk(a, err);
     }
     return status;
+}
+
+static enum moeq_status show_branch(void *context, size_t branch, struct moeq_error *err)
+{
+    struct attention *a = context;
+    const struct moeq_branches *branches = a->run->branches;
+    a->dry = true;
+    a->branch = branch;
+    a->seer = (struct moeq_seer){branches->context, branches->inputs};
+    enum moeq_status status = moeq_states_each(&a->run->states, MOEQ_HIDDEN, 0, attend_group, a, err);
+    a->dry = false;
+    a->seer = (struct moeq_seer){0};
+    return status;
+}
+
+static enum moeq_status replace_matrices(struct attention *a, struct moeq_error *err)
+{
+    const struct moeq_run *run = a->run;
+    const struct moeq_weight *weights[MOEQ_MAX_UNIT];
+    const struct moeq_unit unit = {a->layer, -1, weights, list_matrices(run, a->layer, weights)};
+    a->sets = moeq_calloc(run->branches->n * unit.n, sizeof *a->sets, err);
+    return a->sets ? moeq_branches_replace(run->branches, &unit, a->loaded, show_branch, a, a->sets, err)
+                   : MOEQ_OVER_MEMORY;
 }
 
 enum moeq_status moeq_layer_attention(struct moeq_run *run, int layer, struct moeq_error *err)
@@ -250,6 +288,8 @@ enum moeq_status moeq_layer_attention(struct moeq_run *run, int layer, struct mo
     a.q_width = (uint64_t)c->n_heads * (c->qk_nope + c->qk_rope);
     a.kv_width = (uint64_t)c->n_heads * (c->qk_nope + c->v_width);
     a.v_width = (uint64_t)c->n_heads * c->v_width;
+    if (run->observer)
+        a.seer = (struct moeq_seer){run->observer->context, run->observer->inputs};
     enum moeq_status status = get_matrices(&a, layer, err);
     if (!status)
         status = moeq_bytes_resize(&run->work, (size_t)moeq_layer_work_bytes(c, run->chunk), err);
@@ -257,10 +297,13 @@ enum moeq_status moeq_layer_attention(struct moeq_run *run, int layer, struct mo
         place_work(&a, (float *)(void *)run->work.data);
     if (!status && run->selected && moeq_config_layer_has_indexer(c, (uint32_t)layer))
         status = moeq_indexer_load(&a.indexer, run, layer, err);
+    if (!status && run->branches)
+        status = replace_matrices(&a, err);
     if (!status)
         status = moeq_states_each(&run->states, MOEQ_HIDDEN, MOEQ_HIDDEN, attend_group, &a, err);
     moeq_loader_release(run->loader);
     moeq_indexer_free(&a.indexer);
+    free(a.sets);
     free(a.norm);
     free(a.q_norm);
     free(a.kv_norm);

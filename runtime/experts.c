@@ -1,5 +1,6 @@
 #include "experts.h"
 
+#include "branches.h"
 #include "interrupt.h"
 #include "mlp.h"
 
@@ -40,7 +41,7 @@ static enum moeq_status assignment_init(struct assignment *a, const struct moeq_
                                         struct moeq_error *err)
 {
     const struct moeq_config *c = run->config;
-    const uint64_t n = (run->observer ? run->n_tokens : run->states.n_group * c->top_k);
+    const uint64_t n = (run->observer || run->branches ? run->n_tokens : run->states.n_group * c->top_k);
     *a = (struct assignment){0};
     a->is_used = moeq_calloc(c->n_experts, sizeof *a->is_used, err);
     a->begins = moeq_calloc((uint64_t)c->n_experts + 2, sizeof *a->begins, err);
@@ -128,7 +129,25 @@ static uint32_t end_of_held(const struct experts *x)
     return e;
 }
 
-/* ---- for an observer: one expert after the other with all its tokens, wherever their states are ---- */
+/* ---- for an observer or branches: one expert after the other with all its tokens, wherever their states are
+ * ---- */
+
+/* Room for a chunk. */
+struct room {
+    float *normed, *hidden; /* [chunk, hidden] */
+    uint64_t *rows;         /* [chunk] */
+};
+
+/* The current expert's tokens, ascending. */
+struct picks {
+    struct experts *x;
+    uint32_t expert;
+    const uint32_t *tokens;
+    const float *weights;
+    uint64_t n;
+    struct moeq_mlp mlp; /* as loaded */
+    struct room *room;
+};
 
 /* Tokens of the sweep that go to an expert; returns how many. */
 static uint64_t list_tokens(const struct moeq_run *run, uint32_t expert, uint32_t *tokens, float *weights)
@@ -143,74 +162,130 @@ static uint64_t list_tokens(const struct moeq_run *run, uint32_t expert, uint32_
     return n;
 }
 
-/* Room for a chunk: normed states, then hidden ones. */
-static enum moeq_status add_chunk_observed(struct moeq_run *run, const struct moeq_mlp *mlp,
-                                           struct moeq_inputs *inputs, float *room, uint64_t *rows,
-                                           struct moeq_error *err)
+/* The normed states of picks [begin, end), or of their twins, as inputs. */
+static enum moeq_status gather_inputs(const struct picks *p, uint64_t begin, uint64_t end, uint64_t twin,
+                                      struct moeq_inputs *inputs, struct moeq_error *err)
 {
-    const uint64_t width = run->config->hidden, n = inputs->n;
-    float *hidden = room + n * width;
-    for (uint64_t i = 0; i < n; i++)
-        rows[i] = inputs->tokens[i];
-    enum moeq_status status = moeq_states_gather(&run->states, MOEQ_NORMED, rows, n, room, err);
-    if (!status)
-        status = moeq_states_gather(&run->states, MOEQ_HIDDEN, rows, n, hidden, err);
-    inputs->x = room;
-    const struct moeq_sums to = {.y = hidden, .ldy = width, .weights = inputs->weights};
-    if (!status)
-        status = moeq_mlp_add_observed(run, mlp, inputs, &to, err);
-    return status ? status : moeq_states_scatter(&run->states, rows, n, hidden, err);
+    const struct moeq_run *run = p->x->run;
+    const struct room *room = p->room;
+    *inputs = (struct moeq_inputs){.layer = p->x->layer,
+                                   .expert = (int)p->expert,
+                                   .part = MOEQ_PART_EXPERT_GATE,
+                                   .width = run->config->hidden,
+                                   .n = end - begin,
+                                   .x = room->normed,
+                                   .tokens = p->tokens + begin,
+                                   .weights = p->weights + begin,
+                                   .is_twin = twin > 0};
+    for (uint64_t i = begin; i < end; i++)
+        room->rows[i - begin] = p->tokens[i] - twin;
+    return moeq_states_gather(&run->states, MOEQ_NORMED, room->rows, end - begin, room->normed, err);
 }
 
-/* The first of n sorted tokens from `i` on that is of another part than token i, or behind a chunk. */
-static uint64_t end_of_chunk(const struct moeq_run *run, const uint32_t *tokens, uint64_t i, uint64_t n)
+static enum moeq_status add_chunk(const struct picks *p, const struct moeq_mlp *mlp, uint64_t begin,
+                                  uint64_t end, struct moeq_error *err)
 {
-    const uint64_t first = tokens[i];
+    struct moeq_run *run = p->x->run;
+    const struct room *room = p->room;
+    const struct moeq_observer *o = run->observer;
+    const uint64_t width = run->config->hidden, n = end - begin;
+    struct moeq_inputs inputs;
+    enum moeq_status status = gather_inputs(p, begin, end, 0, &inputs, err);
+    if (!status)
+        status = moeq_states_gather(&run->states, MOEQ_HIDDEN, room->rows, n, room->hidden, err);
+    const struct moeq_sums to = {.y = room->hidden, .ldy = width, .weights = inputs.weights};
+    if (!status)
+        status = o ? moeq_mlp_show(run, mlp, (struct moeq_seer){o->context, o->inputs}, &inputs, &to, err)
+                   : moeq_mlp_apply(run, mlp, room->normed, NULL, n, &to, err);
+    return status ? status : moeq_states_scatter(&run->states, room->rows, n, room->hidden, err);
+}
+
+/* The first pick from `i` on that is of another part than pick i, or behind a chunk. */
+static uint64_t end_of_chunk(const struct picks *p, uint64_t i)
+{
+    const struct moeq_run *run = p->x->run;
     uint64_t end = i, last = UINT64_MAX;
-    for (size_t k = run->observer->n_ends; k-- > 0;)
-        if (run->observer->ends[k] > first)
-            last = run->observer->ends[k];
-    while (end < n && end - i < run->chunk && tokens[end] < last)
+    for (size_t k = run->n_ends; k-- > 0;)
+        if (run->ends[k] > p->tokens[i])
+            last = run->ends[k];
+    while (end < p->n && end - i < run->chunk && p->tokens[end] < last)
         end++;
     return end;
 }
 
-static enum moeq_status run_expert_observed(struct experts *x, uint32_t e, float *room, uint64_t *rows,
-                                            struct moeq_error *err)
+static enum moeq_status show_branch(void *context, size_t branch, struct moeq_error *err)
 {
-    struct moeq_run *run = x->run;
-    const struct assignment *a = &x->assignment;
-    const uint64_t n = list_tokens(run, e, a->rows, a->weights);
+    const struct picks *p = context;
+    struct moeq_run *run = p->x->run;
+    const struct moeq_branches *b = run->branches;
+    const struct moeq_seer seer = {b->context, b->inputs};
+    enum moeq_status status = MOEQ_OK;
+    for (uint64_t i = 0, end; !status && i < p->n; i = end) {
+        struct moeq_inputs inputs;
+        end = end_of_chunk(p, i);
+        if (moeq_branch_of(b, p->tokens[i]) != branch)
+            continue;
+        status = moeq_interrupt_check(err);
+        if (!status && b->twin)
+            status = gather_inputs(p, i, end, b->twin, &inputs, err);
+        if (!status && b->twin)
+            status = moeq_mlp_show(run, &p->mlp, seer, &inputs, NULL, err);
+        if (!status)
+            status = gather_inputs(p, i, end, 0, &inputs, err);
+        if (!status)
+            status = moeq_mlp_show(run, &p->mlp, seer, &inputs, NULL, err);
+    }
+    return status;
+}
+
+static enum moeq_status replace_expert(struct picks *p, struct moeq_mlp *sets, struct moeq_error *err)
+{
+    const struct moeq_weight *weights[3];
+    const struct moeq_unit unit = {p->x->layer, (int)p->expert, weights, 3};
+    moeq_mlp_weights(p->x->run->source, MOEQ_PART_EXPERT_GATE, p->x->layer, (int)p->expert, weights);
+    return moeq_branches_replace(p->x->run->branches, &unit, &p->mlp.gate, show_branch, p, &sets->gate, err);
+}
+
+static enum moeq_status run_expert(struct picks *p, struct moeq_mlp *sets, struct moeq_error *err)
+{
+    struct moeq_run *run = p->x->run;
     enum moeq_status status = moeq_interrupt_check(err);
     if (!status)
-        status = moeq_mlp_get(run, &x->mlps[e], err);
-    for (uint64_t i = 0, end; !status && i < n; i = end) {
-        end = end_of_chunk(run, a->rows, i, n);
-        struct moeq_inputs inputs = {.layer = x->layer,
-                                     .expert = (int)e,
-                                     .part = MOEQ_PART_EXPERT_GATE,
-                                     .width = run->config->hidden,
-                                     .n = end - i,
-                                     .tokens = a->rows + i,
-                                     .weights = a->weights + i};
-        status = add_chunk_observed(run, &x->mlps[e], &inputs, room, rows, err);
+        status = moeq_mlp_get(run, &p->mlp, err);
+    if (!status && sets)
+        status = replace_expert(p, sets, err);
+    for (uint64_t i = 0, end; !status && i < p->n; i = end) {
+        end = end_of_chunk(p, i);
+        status =
+            add_chunk(p, sets ? &sets[moeq_branch_of(run->branches, p->tokens[i])] : &p->mlp, i, end, err);
     }
     if (!status)
         moeq_loader_release(run->loader);
     return status;
 }
 
-static enum moeq_status run_observed(struct experts *x, struct moeq_error *err)
+static enum moeq_status run_one_by_one(struct experts *x, struct moeq_error *err)
 {
     struct moeq_run *run = x->run;
-    float *room = moeq_calloc(2 * run->chunk * run->config->hidden, sizeof *room, err);
-    uint64_t *rows = moeq_calloc(run->chunk, sizeof *rows, err);
-    enum moeq_status status = room && rows ? MOEQ_OK : MOEQ_OVER_MEMORY;
-    for (uint32_t e = 0; !status && e < run->config->n_experts; e++)
-        if (x->assignment.is_used[e])
-            status = run_expert_observed(x, e, room, rows, err);
-    free(room);
-    free(rows);
+    const struct assignment *a = &x->assignment;
+    const uint64_t n = run->chunk * run->config->hidden;
+    struct room room = {moeq_calloc(n, sizeof(float), err), moeq_calloc(n, sizeof(float), err),
+                        moeq_calloc(run->chunk, sizeof(uint64_t), err)};
+    struct moeq_mlp *sets =
+        run->branches ? moeq_calloc(run->branches->n, sizeof(struct moeq_mlp), err) : NULL;
+    enum moeq_status status =
+        room.normed && room.hidden && room.rows && (sets || !run->branches) ? MOEQ_OK : MOEQ_OVER_MEMORY;
+    for (uint32_t e = 0; !status && e < run->config->n_experts; e++) {
+        if (!a->is_used[e])
+            continue;
+        struct picks p = {.x = x, .expert = e, .tokens = a->rows, .weights = a->weights, .room = &room};
+        p.n = list_tokens(run, e, a->rows, a->weights);
+        status = run_expert(&p, sets, err);
+    }
+    free(room.normed);
+    free(room.hidden);
+    free(room.rows);
+    free(sets);
     return status;
 }
 
@@ -220,8 +295,8 @@ enum moeq_status moeq_experts_run(struct moeq_run *run, int layer, struct moeq_e
     enum moeq_status status = assignment_init(&x.assignment, run, err);
     if (!status && !(x.mlps = moeq_calloc(run->config->n_experts, sizeof *x.mlps, err)))
         status = MOEQ_OVER_MEMORY;
-    if (!status && run->observer) {
-        status = run_observed(&x, err);
+    if (!status && (run->observer || run->branches)) {
+        status = run_one_by_one(&x, err);
         x.first = run->config->n_experts;
     }
     for (; !status && x.first < run->config->n_experts; x.first = x.end) {

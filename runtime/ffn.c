@@ -1,4 +1,5 @@
 /* The feed-forward half of a layer: dense, or router, shared experts and routed experts. */
+#include "branches.h"
 #include "experts.h"
 #include "mlp.h"
 #include "model.h"
@@ -16,7 +17,9 @@ struct ffn {
     float *norm;
     struct moeq_matrix router;
     float *router_bias;
-    struct moeq_mlp mlp;   /* that every token goes through */
+    struct moeq_mlp mlp;   /* that every token goes through; as loaded, then that of the current branch */
+    struct moeq_mlp *sets; /* [branches], NULL: none */
+    size_t branch;         /* whose inputs are shown */
     float *logits;         /* [chunk, n_experts] */
     float *router_scratch; /* [jobs, 2 * n_experts] */
     uint64_t first;        /* token of the group that the current chunk begins with */
@@ -25,9 +28,9 @@ struct ffn {
 uint64_t moeq_chunk_tokens(const struct moeq_run *run, uint64_t first, uint64_t left)
 {
     uint64_t n = left < run->chunk ? left : run->chunk;
-    for (size_t i = 0; run->observer && i < run->observer->n_ends; i++)
-        if (run->observer->ends[i] > first)
-            return run->observer->ends[i] - first < n ? run->observer->ends[i] - first : n;
+    for (size_t i = 0; i < run->n_ends; i++)
+        if (run->ends[i] > first)
+            return run->ends[i] - first < n ? run->ends[i] - first : n;
     return n;
 }
 
@@ -157,7 +160,9 @@ enum moeq_status moeq_layer_ask(struct moeq_run *run, int layer, struct moeq_err
     return status ? status : ask_mlp(run, layer, err);
 }
 
-static enum moeq_status add_observed(struct ffn *f, uint64_t t, uint64_t n, struct moeq_error *err)
+/* Shows the inputs of a chunk of the group, and adds the outputs if asked for. */
+static enum moeq_status show_chunk(struct ffn *f, struct moeq_seer seer, uint64_t t, uint64_t n, bool adds,
+                                   struct moeq_error *err)
 {
     struct moeq_states *states = &f->run->states;
     const uint64_t width = states->width;
@@ -169,29 +174,71 @@ static enum moeq_status add_observed(struct ffn *f, uint64_t t, uint64_t n, stru
                                        .x = states->normed + t * width,
                                        .first = states->first + t};
     const struct moeq_sums to = {.y = states->hidden + t * width, .ldy = width};
-    return moeq_mlp_add_observed(f->run, &f->mlp, &inputs, &to, err);
+    return moeq_mlp_show(f->run, &f->mlp, seer, &inputs, adds ? &to : NULL, err);
 }
 
 static enum moeq_status add_group(void *context, struct moeq_error *err)
 {
     struct ffn *f = context;
     struct moeq_run *run = f->run;
+    const struct moeq_observer *o = run->observer;
     enum moeq_status status = MOEQ_OK;
     for (uint64_t t = 0, n; !status && t < run->states.n; t += n) {
-        n = moeq_chunk_tokens(run, run->states.first + t, run->states.n - t);
-        status =
-            run->observer ? add_observed(f, t, n, err) : moeq_mlp_add(run, &f->mlp, t, NULL, NULL, n, err);
+        const uint64_t first = run->states.first + t;
+        n = moeq_chunk_tokens(run, first, run->states.n - t);
+        if (f->sets)
+            f->mlp = f->sets[moeq_branch_of(run->branches, first)];
+        status = o ? show_chunk(f, (struct moeq_seer){o->context, o->inputs}, t, n, true, err)
+                   : moeq_mlp_add(run, &f->mlp, t, NULL, NULL, n, err);
     }
     return status;
+}
+
+static enum moeq_status show_group(void *context, struct moeq_error *err)
+{
+    struct ffn *f = context;
+    struct moeq_run *run = f->run;
+    const struct moeq_seer seer = {run->branches->context, run->branches->inputs};
+    enum moeq_status status = MOEQ_OK;
+    for (uint64_t t = 0, n; !status && t < run->states.n; t += n) {
+        const uint64_t first = run->states.first + t;
+        n = moeq_chunk_tokens(run, first, run->states.n - t);
+        if (moeq_branch_of(run->branches, first) == f->branch)
+            status = show_chunk(f, seer, t, n, false, err);
+    }
+    return status;
+}
+
+static enum moeq_status show_branch(void *context, size_t branch, struct moeq_error *err)
+{
+    struct ffn *f = context;
+    f->branch = branch;
+    return moeq_states_each(&f->run->states, MOEQ_NORMED, 0, show_group, f, err);
+}
+
+static enum moeq_status replace_mlp(struct ffn *f, struct moeq_error *err)
+{
+    const struct moeq_run *run = f->run;
+    const struct moeq_weight *weights[3];
+    const struct moeq_unit unit = {f->layer, -1, weights, 3};
+    const struct moeq_matrix loaded[3] = {f->mlp.gate, f->mlp.up, f->mlp.down};
+    moeq_mlp_weights(run->source, f->moe ? MOEQ_PART_SHARED_GATE : MOEQ_PART_DENSE_GATE, f->layer, -1,
+                     weights);
+    f->sets = moeq_calloc(run->branches->n, sizeof *f->sets, err);
+    return f->sets ? moeq_branches_replace(run->branches, &unit, loaded, show_branch, f, &f->sets->gate, err)
+                   : MOEQ_OVER_MEMORY;
 }
 
 static enum moeq_status run_for_all(struct ffn *f, struct moeq_error *err)
 {
     struct moeq_run *run = f->run;
     enum moeq_status status = moeq_mlp_get(run, &f->mlp, err);
+    if (!status && run->branches)
+        status = replace_mlp(f, err);
     if (!status)
         status = moeq_states_each(&run->states, MOEQ_HIDDEN | MOEQ_NORMED, MOEQ_HIDDEN, add_group, f, err);
     moeq_loader_release(run->loader);
+    free(f->sets);
     return status;
 }
 

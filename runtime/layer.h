@@ -21,6 +21,13 @@ struct moeq_inputs {
     uint64_t first;         /* tokens first … first + n - 1 of the sweep, */
     const uint32_t *tokens; /* or, if not NULL, [n] these, ascending */
     const float *weights;   /* [n]: the router's; NULL: 1 */
+    bool is_twin;           /* of the tokens' twins, see branches.h */
+};
+
+/* Who is shown inputs. */
+struct moeq_seer {
+    void *context;
+    enum moeq_status (*inputs)(void *context, const struct moeq_inputs *inputs, struct moeq_error *err);
 };
 
 /* Sees the inputs of all matrices but the indexers, embedding and head, a chunk of tokens after the
@@ -53,9 +60,12 @@ struct moeq_run {
     struct moeq_loader *loader; /* of the weights */
     uint64_t ring;              /* its bytes */
     const struct moeq_observer *observer; /* or NULL */
-    struct moeq_bytes observed;           /* of an MLP: its inputs, gate, up and outputs */
-    struct moeq_bytes packed;             /* small ones, of the router */
-    struct moeq_bytes work;               /* activations */
+    const struct moeq_branches *branches; /* or NULL; then without an observer */
+    const uint64_t *ends;                 /* [n_ends]: those of the observer's parts, or of branches */
+    size_t n_ends;
+    struct moeq_bytes observed; /* of an MLP: gate and up */
+    struct moeq_bytes packed;   /* small ones, of the router */
+    struct moeq_bytes work;     /* activations */
     /* Only where windows are longer than index_topk: which keys each token attends to, chosen by the last
      * layer that has an indexer; see indexer.h. */
     uint8_t *selected; /* [n_tokens, moeq_selected_row(context)] or NULL */

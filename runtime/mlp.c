@@ -2,8 +2,8 @@
 
 #include "kernels.h"
 
-static void list_parts(const struct moeq_source *source, enum moeq_part gate, int layer, int expert,
-                       const struct moeq_weight *weights[3])
+void moeq_mlp_weights(const struct moeq_source *source, enum moeq_part gate, int layer, int expert,
+                      const struct moeq_weight *weights[3])
 {
     for (int i = 0; i < 3; i++) /* gate, up and down follow each other in the table of parts */
         weights[i] = moeq_source_part(source, (enum moeq_part)((int)gate + i), layer, expert);
@@ -13,7 +13,7 @@ enum moeq_status moeq_mlp_ask(struct moeq_run *run, enum moeq_part gate, int lay
                               struct moeq_error *err)
 {
     const struct moeq_weight *weights[3];
-    list_parts(run->source, gate, layer, expert, weights);
+    moeq_mlp_weights(run->source, gate, layer, expert, weights);
     return moeq_loader_ask(run->loader, weights, 3, err);
 }
 
@@ -29,8 +29,21 @@ enum moeq_status moeq_mlp_get(struct moeq_run *run, struct moeq_mlp *mlp, struct
 uint64_t moeq_mlp_bytes(const struct moeq_source *source, enum moeq_part gate, int layer, int expert)
 {
     const struct moeq_weight *weights[3];
-    list_parts(source, gate, layer, expert, weights);
+    moeq_mlp_weights(source, gate, layer, expert, weights);
     return weights[0] && weights[1] && weights[2] ? moeq_source_load_bytes(source, weights, 3) : 0;
+}
+
+enum moeq_status moeq_mlp_apply(struct moeq_run *run, const struct moeq_mlp *mlp, const float *x,
+                                const uint32_t *rows, uint64_t n, const struct moeq_sums *to,
+                                struct moeq_error *err)
+{
+    const uint64_t width = run->config->hidden;
+    enum moeq_status status =
+        moeq_activations_set(&run->inputs, run->pool, run->arithmetic, x, width, rows, n, width, err);
+    if (!status)
+        status =
+            moeq_matmul_gated(run->pool, &run->scratch, &mlp->gate, &mlp->up, &run->inputs, &run->gated, err);
+    return status ? status : moeq_matmul_add(run->pool, &run->scratch, &mlp->down, &run->gated, to, err);
 }
 
 enum moeq_status moeq_mlp_add(struct moeq_run *run, const struct moeq_mlp *mlp, uint64_t first,
@@ -39,22 +52,15 @@ enum moeq_status moeq_mlp_add(struct moeq_run *run, const struct moeq_mlp *mlp, 
     const uint64_t width = run->config->hidden;
     const struct moeq_sums to = {
         .y = run->states.hidden + first * width, .ldy = width, .rows = rows, .weights = weights};
-    enum moeq_status status =
-        moeq_activations_set(&run->inputs, run->pool, run->arithmetic, run->states.normed + first * width,
-                             width, rows, n, width, err);
-    if (!status)
-        status =
-            moeq_matmul_gated(run->pool, &run->scratch, &mlp->gate, &mlp->up, &run->inputs, &run->gated, err);
-    return status ? status : moeq_matmul_add(run->pool, &run->scratch, &mlp->down, &run->gated, &to, err);
+    return moeq_mlp_apply(run, mlp, run->states.normed + first * width, rows, n, &to, err);
 }
 
-enum moeq_status moeq_mlp_add_observed(struct moeq_run *run, const struct moeq_mlp *mlp,
-                                       const struct moeq_inputs *inputs, const struct moeq_sums *to,
-                                       struct moeq_error *err)
+enum moeq_status moeq_mlp_show(struct moeq_run *run, const struct moeq_mlp *mlp, struct moeq_seer seer,
+                               const struct moeq_inputs *inputs, const struct moeq_sums *to,
+                               struct moeq_error *err)
 {
     const uint64_t n = inputs->n, width = mlp->gate.rows;
-    const struct moeq_observer *o = run->observer;
-    enum moeq_status status = o->inputs(o->context, inputs, err);
+    enum moeq_status status = seer.inputs(seer.context, inputs, err);
     if (!status)
         status = moeq_bytes_resize(&run->observed, (size_t)(2 * n * width * sizeof(float)), err);
     float *gate = (float *)(void *)run->observed.data, *up = gate + n * width;
@@ -72,9 +78,9 @@ enum moeq_status moeq_mlp_add_observed(struct moeq_run *run, const struct moeq_m
     down.part = (enum moeq_part)((int)inputs->part + 2);
     down.width = width;
     down.x = gate;
-    status = o->inputs(o->context, &down, err);
-    if (!status)
-        status =
-            moeq_activations_set(&run->gated, run->pool, run->arithmetic, gate, width, NULL, n, width, err);
+    status = seer.inputs(seer.context, &down, err);
+    if (status || !to)
+        return status;
+    status = moeq_activations_set(&run->gated, run->pool, run->arithmetic, gate, width, NULL, n, width, err);
     return status ? status : moeq_matmul_add(run->pool, &run->scratch, &mlp->down, &run->gated, to, err);
 }

@@ -196,16 +196,26 @@ static enum moeq_status run_layer(struct moeq_run *run, int layer, const struct 
     struct visit visit = {run, visitor, layer};
     if (!status && visitor && visitor->layer)
         status = moeq_states_each(&run->states, MOEQ_HIDDEN, 0, visit_group, &visit, err);
+    if (!status && visitor && visitor->done)
+        status = visitor->done(visitor->context, layer, err);
     if (visitor)
         moeq_progress_add(visitor->progress, 1, NULL);
     return status;
+}
+
+static void set_visitor(struct moeq_run *run, const struct moeq_visitor *visitor)
+{
+    run->observer = visitor && visitor->observer.inputs ? &visitor->observer : NULL;
+    run->branches = visitor ? visitor->branches : NULL;
+    run->ends = run->branches ? run->branches->ends : run->observer ? run->observer->ends : NULL;
+    run->n_ends = run->branches ? run->branches->n : run->observer ? run->observer->n_ends : 0;
 }
 
 enum moeq_status moeq_sweep_run(struct moeq_sweep *sweep, const int32_t *tokens,
                                 const struct moeq_visitor *visitor, struct moeq_error *err)
 {
     struct moeq_run *run = &sweep->run;
-    run->observer = visitor && visitor->observer.inputs ? &visitor->observer : NULL;
+    set_visitor(run, visitor);
     enum moeq_status status = embed(run, tokens, err);
     if (!status)
         status = moeq_layer_ask(run, 0, err);

@@ -6,6 +6,7 @@
 #ifndef MOEQ_SWEEP_H
 #define MOEQ_SWEEP_H
 
+#include "branches.h"
 #include "layer.h"
 #include "progress.h"
 #include "sweep_plan.h"
@@ -25,6 +26,9 @@ struct moeq_visitor {
     void *context;
     enum moeq_status (*layer)(void *context, const struct moeq_layer_result *result, struct moeq_error *err);
     struct moeq_observer observer;
+    const struct moeq_branches *branches; /* instead of an observer */
+    /* Once a layer is done for all tokens, before the next one. */
+    enum moeq_status (*done)(void *context, int layer, struct moeq_error *err);
     struct moeq_progress *progress; /* counts layers */
 };
 
