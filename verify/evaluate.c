@@ -1,7 +1,7 @@
 #include "evaluate.h"
 
 #include "interrupt.h"
-#include "kernels.h"
+#include "tally.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,18 +14,6 @@ struct scores {
     uint8_t *agree;                    /* [n_scored] */
 };
 
-/* What is known of a token's logits after some of the vocabulary. */
-struct tally {
-    double largest, sum; /* of exp(logit - largest) */
-    double target;       /* logit of the next token */
-    uint32_t best;
-};
-
-struct pair {
-    struct tally model, reference;
-    double cross; /* sum of exp(r - largest r) * (r - m), r and m the logits of reference and model */
-};
-
 struct scoring {
     const struct moeq_windows *windows;
     struct moeq_sweep *sweep, *reference; /* reference may be NULL */
@@ -35,7 +23,7 @@ struct scoring {
     uint64_t first_entry, n_entries;  /* of the vocabulary that is in memory */
     float *logits, *reference_logits; /* [chunk, n_entries] */
     uint64_t *positions;              /* [chunk]: indices into the tokens */
-    struct pair *pairs;               /* [chunk] */
+    struct moeq_tally_pair *pairs;    /* [chunk] */
     uint64_t first;                   /* first score of the chunk */
 };
 
@@ -50,49 +38,18 @@ static uint64_t chunk_entries(uint64_t n_left)
     return n_left < CHUNK_ENTRIES ? n_left : CHUNK_ENTRIES;
 }
 
-/* ---- logits, a slice of the vocabulary at a time ----
- *
- * nll = ln(sum of exp) - target; KL(reference || model) = sum of p_ref * (r - m) - (ln sum exp r - ln sum exp
- * m). Sums follow the largest logit so far. */
-
-static void tally_slice(struct tally *t, const float *logits, uint64_t first, uint64_t n, uint32_t next,
-                        const float *other, double *cross)
-{
-    uint64_t best = 0;
-    double crosses = 0;
-    for (uint64_t i = 1; i < n; i++)
-        if (logits[i] > logits[best])
-            best = i;
-    if (first == 0 || (double)logits[best] > t->largest) {
-        const double shrink = first == 0 ? 0 : exp(t->largest - (double)logits[best]);
-        t->largest = (double)logits[best];
-        t->best = (uint32_t)(first + best);
-        t->sum *= shrink;
-        *cross *= shrink;
-    }
-    t->sum += moeq_kernels()->sum_exponentials(logits, n, t->largest, other, &crosses);
-    *cross += crosses;
-    if (next >= first && next - first < n)
-        t->target = (double)logits[next - first];
-}
+/* ---- logits, a slice of the vocabulary at a time ---- */
 
 static enum moeq_status tally_tokens(void *context, unsigned worker, uint64_t begin, uint64_t end,
                                      struct moeq_error *err)
 {
     const struct scoring *s = context;
-    double ignored = 0;
     (void)worker;
     (void)err;
-    for (uint64_t i = begin; i < end; i++) {
-        struct pair *pair = &s->pairs[i];
-        const uint32_t next = (uint32_t)s->windows->tokens[s->positions[i] + 1];
-        const float *logits = s->logits + i * s->n_entries;
-        const float *reference = s->reference ? s->reference_logits + i * s->n_entries : NULL;
-        tally_slice(&pair->model, logits, s->first_entry, s->n_entries, next, NULL, &ignored);
-        if (reference)
-            tally_slice(&pair->reference, reference, s->first_entry, s->n_entries, next, logits,
-                        &pair->cross);
-    }
+    for (uint64_t i = begin; i < end; i++)
+        moeq_tally_pair_add(&s->pairs[i], s->logits + i * s->n_entries,
+                            s->reference ? s->reference_logits + i * s->n_entries : NULL, s->first_entry,
+                            s->n_entries, (uint32_t)s->windows->tokens[s->positions[i] + 1]);
     return MOEQ_OK;
 }
 
@@ -107,20 +64,20 @@ static enum moeq_status score_slice(struct scoring *s, uint64_t n, struct moeq_e
     return status ? status : moeq_pool_for(s->sweep->run.pool, n, 8, tally_tokens, s, err);
 }
 
-static enum moeq_status end_token(const struct scoring *s, const struct pair *pair, uint64_t at,
+static enum moeq_status end_token(const struct scoring *s, const struct moeq_tally_pair *pair, uint64_t at,
                                   struct moeq_error *err)
 {
-    const double total = pair->model.largest + log(pair->model.sum);
+    const double total = moeq_tally_total(&pair->model);
     if (!isfinite(total))
         return moeq_fail(err, MOEQ_DAMAGED, "the logits are not finite: weights are damaged");
     s->scores.nll[at] = total - pair->model.target;
     if (!s->reference)
         return MOEQ_OK;
-    const double reference_total = pair->reference.largest + log(pair->reference.sum);
+    const double reference_total = moeq_tally_total(&pair->reference);
     if (!isfinite(reference_total))
         return moeq_fail(err, MOEQ_DAMAGED, "the reference's logits are not finite: weights are damaged");
     s->scores.reference_nll[at] = reference_total - pair->reference.target;
-    s->scores.kld[at] = pair->cross / pair->reference.sum - (reference_total - total);
+    s->scores.kld[at] = moeq_tally_divergence(pair);
     if (!isfinite(s->scores.kld[at])) /* a logit of minus infinity */
         return moeq_fail(err, MOEQ_DAMAGED, "the KL divergence is not finite: weights are damaged");
     s->scores.agree[at] = pair->model.best == pair->reference.best;
@@ -259,8 +216,8 @@ static uint64_t scoring_bytes(const struct moeq_config *config, uint64_t head,
                               const struct moeq_windows *windows, unsigned n_jobs)
 {
     const uint64_t n_scored = windows->n_windows * windows->n_scored, chunk = chunk_tokens(windows);
-    const uint64_t token = chunk_entries(config->vocabulary) * sizeof(float) + sizeof(struct pair) +
-                           (uint64_t)config->hidden * sizeof(float);
+    const uint64_t token = chunk_entries(config->vocabulary) * sizeof(float) +
+                           sizeof(struct moeq_tally_pair) + (uint64_t)config->hidden * sizeof(float);
     return head + chunk * token + moeq_activations_bytes(chunk, config->hidden) +
            n_jobs * moeq_matmul_scratch_bytes(config->hidden) + n_scored * sizeof(double);
 }
