@@ -14,17 +14,24 @@ struct moeq_calibrated {
     struct moeq_pool *pool;
     struct moeq_gptq_options options;
     double borrowed; /* tokens */
+    /* Of a layer with experts. */
+    int mean_layer;
+    double *counts, *squares;      /* [n_experts] tokens, sums of squared router weights */
+    struct moeq_hessian all, down; /* what gate and up, and down, borrow */
     /* Of the inputs that came last: gate and up share theirs. */
     int layer;
     char name[MOEQ_MAX_STATISTICS_NAME];
     struct moeq_gptq_factor factor;
-    struct moeq_bytes w; /* a matrix in float32 */
+    struct moeq_bytes w, moved; /* a matrix in float32; corrected */
 };
 
-/* Borrows statistics and pool. */
+/* Borrows statistics, which may be NULL, and pool. */
 void moeq_calibrated_init(struct moeq_calibrated *calibrated, const struct moeq_statistics *statistics,
                           struct moeq_pool *pool);
 void moeq_calibrated_free(struct moeq_calibrated *calibrated);
+
+/* The tensor of the statistics with a weight's inputs; NULL where none are collected. */
+const char *moeq_calibrated_name(const struct moeq_weight *weight, char name[MOEQ_MAX_STATISTICS_NAME]);
 
 /* Whether a weight that becomes a format is encoded with statistics: a matrix of a main layer whose inputs
  * are collected, at a level of integers or FP8. MTP layers are not run, and so not calibrated. */
@@ -36,6 +43,42 @@ bool moeq_calibrated_applies(const struct moeq_statistics *statistics, const str
 enum moeq_status moeq_calibrated_encode(struct moeq_calibrated *calibrated, const struct moeq_weight *weight,
                                         const struct moeq_format *format, const struct moeq_matrix *matrix,
                                         uint8_t *packed, struct moeq_error *err);
+
+/* The parts of that: the factor of the second moments of a weight's inputs: those of the statistics, an
+ * expert's mixed with its layer's. */
+enum moeq_status moeq_calibrated_prepare(struct moeq_calibrated *calibrated, const struct moeq_weight *weight,
+                                         struct moeq_error *err);
+
+/* Inputs that were seen elsewhere, instead of those of the statistics. */
+struct moeq_seen {
+    struct moeq_hessian own; /* [cols, cols] */
+    /* Not NULL: cross moments with what the original model puts in, sum of v x~ x^T: [cols, cols], C[a][b] of
+     * x~_a x_b. */
+    double *cross;
+};
+
+/* The same of such inputs; an expert's are mixed with its layer's of the statistics, cross moments as if
+ * there had been no drift. What `seen` has is changed. */
+enum moeq_status moeq_calibrated_prepare_seen(struct moeq_calibrated *calibrated,
+                                              const struct moeq_weight *weight, struct moeq_seen *seen,
+                                              struct moeq_error *err);
+
+/* Encodes a matrix on the factor that was prepared last; with `cross`, the mean cross moments that were mixed
+ * then, toward what the original model's inputs give (moeq_gptq_correct). */
+enum moeq_status moeq_calibrated_encode_seen(struct moeq_calibrated *calibrated,
+                                             const struct moeq_format *format,
+                                             const struct moeq_matrix *matrix, const double *cross,
+                                             uint8_t *packed, struct moeq_error *err);
+
+/* The matrix in float32, [rows, cols], valid until the next; the rows from `first` on, every step-th. */
+enum moeq_status moeq_calibrated_decode(struct moeq_calibrated *calibrated, const struct moeq_matrix *matrix,
+                                        uint64_t first, uint64_t step, float **w, struct moeq_error *err);
+
+/* Tokens that a weight's inputs were seen at, and what an error of its outputs weighs: for each token of the
+ * texts the mean of the squared router weight, 0 where it goes elsewhere; an expert has borrowed tokens with
+ * the mean of its layer beside its own. 1 for other weights. */
+enum moeq_status moeq_calibrated_weigh(struct moeq_calibrated *calibrated, const struct moeq_weight *weight,
+                                       double *n_tokens, double *importance, struct moeq_error *err);
 
 /* Bytes that encoding a weight holds at most. */
 uint64_t moeq_calibrated_bytes(const struct moeq_weight *weight);

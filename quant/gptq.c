@@ -38,6 +38,7 @@ struct encoding {
     const float *w;
     struct moeq_planes planes; /* of integers */
     uint8_t *packed;
+    const float *given;              /* [rows, n]: values whose error is asked for; NULL: codes are chosen */
     double *errors, *nearest_errors; /* [rows]; the second NULL: not asked for */
     uint8_t *workers;                /* [jobs, n_worker_bytes] */
     uint64_t n_worker_bytes;
@@ -50,7 +51,7 @@ struct lanes {
     struct moeq_lane_scales *scales; /* [groups] */
     double *moved;                   /* [n, MOEQ_LANES]: W', in the factor's order */
     double *block;                   /* [MOEQ_GPTQ_BLOCK, MOEQ_LANES]: errors */
-    float *w;                        /* [n, MOEQ_LANES], zeros in dead columns */
+    float *w, *given;                /* [n, MOEQ_LANES], zeros in dead columns */
     uint8_t *codes;                  /* [n, MOEQ_LANES] */
 };
 
@@ -61,14 +62,15 @@ static bool is_fp8(const struct encoding *e)
 
 static uint64_t count_groups(const struct encoding *e)
 {
-    return moeq_div_up(e->factor->n, moeq_scale_group(e->format));
+    return e->given ? 0 : moeq_div_up(e->factor->n, moeq_scale_group(e->format));
 }
 
 static uint64_t worker_bytes(const struct encoding *e)
 {
     const uint64_t n = e->factor->n * MOEQ_LANES;
     return moeq_round_up(count_groups(e) * sizeof(struct moeq_lane_scales) +
-                             (n + MOEQ_GPTQ_BLOCK * MOEQ_LANES) * sizeof(double) + n * sizeof(float) + n,
+                             (n + MOEQ_GPTQ_BLOCK * MOEQ_LANES) * sizeof(double) +
+                             (e->given ? 2 : 1) * n * sizeof(float) + n,
                          64);
 }
 
@@ -80,7 +82,8 @@ static struct lanes lanes_of(const struct encoding *e, unsigned worker, uint64_t
     l.moved = (double *)(l.scales + count_groups(e));
     l.block = l.moved + n;
     l.w = (float *)(l.block + MOEQ_GPTQ_BLOCK * MOEQ_LANES);
-    l.codes = (uint8_t *)(l.w + n);
+    l.given = e->given ? l.w + n : NULL;
+    l.codes = (uint8_t *)(l.w + (e->given ? 2 : 1) * n);
     return l;
 }
 
@@ -114,9 +117,16 @@ static void prepare_lanes(struct lanes *l)
 {
     const struct moeq_gptq_factor *f = l->e->factor;
     moeq_lanes_of_rows(l->e->w + l->row * f->n, l->n_rows, f->n, l->w);
+    if (l->given)
+        moeq_lanes_of_rows(l->e->given + l->row * f->n, l->n_rows, f->n, l->given);
     for (uint64_t c = 0; f->n_dead && c < f->n; c++)
-        if (f->diagonal[c] <= 0)
+        if (f->diagonal[c] <= 0) {
             memset(l->w + c * MOEQ_LANES, 0, MOEQ_LANES * sizeof *l->w);
+            if (l->given)
+                memset(l->given + c * MOEQ_LANES, 0, MOEQ_LANES * sizeof *l->given);
+        }
+    if (l->given)
+        return;
     if (is_fp8(l->e))
         read_fp8_scales(l);
     else
@@ -134,6 +144,23 @@ static void round_to_fp8(const double *w, const struct moeq_lane_scales *scales,
     }
 }
 
+/* The values that a column's codes stand for: of those nearest to W', or W without feedback, or those given.
+ */
+static void choose_values(struct lanes *l, uint64_t column, const double *from, double *values)
+{
+    const struct encoding *e = l->e;
+    if (l->given) {
+        for (int r = 0; r < MOEQ_LANES; r++)
+            values[r] = (double)l->given[column * MOEQ_LANES + (uint64_t)r];
+        return;
+    }
+    const struct moeq_lane_scales *scales = &l->scales[column / moeq_scale_group(e->format)];
+    if (is_fp8(e))
+        round_to_fp8(from, scales, l->codes + column * MOEQ_LANES, values);
+    else
+        e->fused->round_column(from, scales, e->format->level->bits, l->codes + column * MOEQ_LANES, values);
+}
+
 /* Column j of the factor's order, as the i-th of its block. The sums are of N_jj^2 (W' - Q)^2 and of
  * (W - Q)^2. */
 static void encode_column(struct lanes *l, uint64_t j, uint64_t i, bool feed_back, double *damped,
@@ -142,18 +169,13 @@ static void encode_column(struct lanes *l, uint64_t j, uint64_t i, bool feed_bac
     const struct encoding *e = l->e;
     const struct moeq_gptq_factor *f = e->factor;
     const uint64_t column = f->order[j];
-    const struct moeq_lane_scales *scales = &l->scales[column / moeq_scale_group(e->format)];
     const float *w = l->w + column * MOEQ_LANES;
     double *moved = l->moved + j * MOEQ_LANES, *errors = l->block + i * MOEQ_LANES;
     double original[MOEQ_LANES], values[MOEQ_LANES];
     e->fused->subtract_row(f->t + j * f->ld + (j - i), 1, l->block, MOEQ_LANES, i, moved);
     for (int r = 0; r < MOEQ_LANES; r++)
         original[r] = (double)w[r];
-    if (is_fp8(e))
-        round_to_fp8(feed_back ? moved : original, scales, l->codes + column * MOEQ_LANES, values);
-    else
-        e->fused->round_column(feed_back ? moved : original, scales, e->format->level->bits,
-                               l->codes + column * MOEQ_LANES, values);
+    choose_values(l, column, feed_back ? moved : original, values);
     for (int r = 0; r < MOEQ_LANES; r++) {
         const double off = moved[r] - values[r];
         errors[r] = values[r] - original[r];
@@ -271,6 +293,37 @@ enum moeq_status moeq_gptq_encode(const struct moeq_gptq_factor *factor, const s
         report->nearest_error = compare ? sum_of(errors + rows, rows) : 0;
     }
     free(errors);
+    moeq_bytes_free(&scratch);
+    return status;
+}
+
+static enum moeq_status measure_rows(void *context, unsigned worker, uint64_t begin, uint64_t end,
+                                     struct moeq_error *err)
+{
+    const struct encoding *e = context;
+    struct lanes l = lanes_of(e, worker, begin, end - begin);
+    (void)err;
+    prepare_lanes(&l);
+    encode_lanes(&l, false, e->errors);
+    return MOEQ_OK;
+}
+
+enum moeq_status moeq_gptq_measure(const struct moeq_gptq_factor *factor, uint64_t rows, const float *w,
+                                   const float *q, struct moeq_pool *pool, double *error,
+                                   struct moeq_error *err)
+{
+    struct encoding e = {.fused = moeq_kernels()->fused, .factor = factor, .rows = rows, .w = w, .given = q};
+    struct moeq_bytes scratch = {0};
+    e.n_worker_bytes = worker_bytes(&e);
+    enum moeq_status status = moeq_bytes_resize(&scratch, moeq_pool_jobs(pool) * e.n_worker_bytes, err);
+    e.workers = scratch.data;
+    e.errors = moeq_calloc(rows, sizeof *e.errors, err);
+    if (!status && !e.errors)
+        status = MOEQ_OVER_MEMORY;
+    if (!status)
+        status = moeq_pool_for(pool, rows, MOEQ_LANES, measure_rows, &e, err);
+    *error = status ? 0 : sum_of(e.errors, rows);
+    free(e.errors);
     moeq_bytes_free(&scratch);
     return status;
 }

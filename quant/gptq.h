@@ -73,6 +73,11 @@ enum moeq_status moeq_gptq_encode(const struct moeq_gptq_factor *factor, const s
                                   uint64_t rows, const float *w, bool compare, struct moeq_pool *pool,
                                   uint8_t *packed, struct moeq_gptq_report *report, struct moeq_error *err);
 
+/* tr((W - Q) H (W - Q)^T), the same number, of any Q [rows, n], however it was made. */
+enum moeq_status moeq_gptq_measure(const struct moeq_gptq_factor *factor, uint64_t rows, const float *w,
+                                   const float *q, struct moeq_pool *pool, double *error,
+                                   struct moeq_error *err);
+
 /* Weights that make up for inputs which earlier quantization has already changed, the idea of GPTAQ
  * (arXiv 2504.02692) as a regression. With inputs x~_t of the quantized model and x_t of the original one,
  * weights v_t as in the factor's H = mean of v x~ x~^T, and the cross moments C = mean of v x~ x^T [n, n]

@@ -1,0 +1,38 @@
+/* Probes: what rounding the matrices of one kind in one layer does to the model's output, for many kinds and
+ * layers in one sweep.
+ *
+ * The windows go through the sweep once as they are and once more for each probe, as a branch (branches.h) in
+ * which those matrices of all experts of the layer are replaced by the nearest codes of a level. KL
+ * divergence of the branch from the windows as they are, in nats, mean over all positions, is what a probe
+ * gives. */
+#ifndef MOEQ_PROBES_H
+#define MOEQ_PROBES_H
+
+#include "sweep.h"
+
+struct moeq_probe {
+    int layer;
+    enum moeq_part part; /* of an expert: gate, up or down */
+    struct moeq_format format;
+    double kld, kld_error; /* given: the mean and its standard error */
+};
+
+struct moeq_probing {
+    const struct moeq_source *source;
+    struct moeq_pool *pool;
+    const int32_t *tokens; /* [n_windows, context] */
+    uint64_t n_windows, context;
+    enum moeq_arithmetic arithmetic;
+    struct moeq_probe *probes; /* [n_probes] */
+    size_t n_probes;
+    uint64_t budget;                /* bytes for the sweep; UINT64_MAX: as it likes */
+    struct moeq_progress *progress; /* counts layers; may be NULL */
+};
+
+/* Results depend on neither threads nor budget. */
+enum moeq_status moeq_probes_run(const struct moeq_probing *probing, struct moeq_error *err);
+
+/* Bytes that it takes at least. */
+uint64_t moeq_probes_bytes(const struct moeq_probing *probing, unsigned n_jobs);
+
+#endif
