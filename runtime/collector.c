@@ -1,5 +1,6 @@
 #include "collector.h"
 
+#include "moments.h"
 #include "statistics.h"
 
 #include <stdlib.h>
@@ -9,20 +10,16 @@ struct stream {
     bool is_open;
     enum moeq_part part;
     int expert;
-    struct moeq_hessian moments;
-    uint64_t n_pending;
-    float *pending; /* [MOEQ_COLLECTED_BLOCK, width] */
-    float weights[MOEQ_COLLECTED_BLOCK];
+    struct moeq_moments moments;
 };
 
 #define N_STREAMS 4
 
 struct moeq_collector {
     const struct moeq_config *config;
-    struct moeq_pool *pool;
     struct moeq_out out;
     struct stream streams[N_STREAMS];
-    struct moeq_bytes scratch;
+    struct moeq_moments_work work;
     struct moeq_hessian all_down; /* sum over experts */
     bool has_down;
     int64_t *counts; /* [n_experts] */
@@ -121,15 +118,6 @@ static enum moeq_status write_moments(struct moeq_collector *c, const char *name
 
 /* ---- streams ---- */
 
-static enum moeq_status add_pending(struct moeq_collector *c, struct stream *s, struct moeq_error *err)
-{
-    const uint64_t n = s->n_pending;
-    s->n_pending = 0;
-    return n ? moeq_hessian_add(&s->moments, c->pool, &c->scratch, s->pending, s->moments.n, NULL, s->weights,
-                                n, err)
-             : MOEQ_OK;
-}
-
 static enum moeq_status sum_down(struct moeq_collector *c, const struct moeq_hessian *h,
                                  struct moeq_error *err)
 {
@@ -146,14 +134,12 @@ static enum moeq_status close_stream(struct moeq_collector *c, struct stream *s,
     char name[MOEQ_MAX_STATISTICS_NAME];
     if (!s->is_open)
         return MOEQ_OK;
-    enum moeq_status status = add_pending(c, s, err);
+    enum moeq_status status = moeq_moments_end(&s->moments, &c->work, err);
     if (!status)
-        status = write_moments(c, moeq_statistics_name(s->part, s->expert, name), &s->moments, err);
+        status = write_moments(c, moeq_statistics_name(s->part, s->expert, name), &s->moments.sums, err);
     if (!status && s->part == MOEQ_PART_EXPERT_DOWN)
-        status = sum_down(c, &s->moments, err);
-    moeq_hessian_free(&s->moments);
-    free(s->pending);
-    s->pending = NULL;
+        status = sum_down(c, &s->moments.sums, err);
+    moeq_moments_free(&s->moments);
     s->is_open = false;
     return status;
 }
@@ -190,10 +176,8 @@ static enum moeq_status find_stream(struct moeq_collector *c, const struct moeq_
         return moeq_fail(err, MOEQ_BUG, "too many inputs at once");
     struct stream *s = *found;
     *s = (struct stream){.part = in->part, .expert = in->expert};
-    s->pending = moeq_calloc(MOEQ_COLLECTED_BLOCK * in->width, sizeof *s->pending, err);
-    status = s->pending ? moeq_hessian_init(&s->moments, in->width, err) : MOEQ_OVER_MEMORY;
     s->is_open = true;
-    return status;
+    return moeq_moments_init(&s->moments, in->width, err);
 }
 
 static void count(struct moeq_collector *c, const struct moeq_inputs *in)
@@ -218,10 +202,8 @@ enum moeq_status moeq_collector_add(struct moeq_collector *collector, const stru
     count(c, in);
     for (uint64_t i = 0; !status && i < in->n; i++) {
         const float weight = in->weights ? in->weights[i] * in->weights[i] : 1;
-        memcpy(s->pending + s->n_pending * in->width, in->x + i * in->width, in->width * sizeof *in->x);
-        s->weights[s->n_pending++] = weight;
-        if (s->n_pending == MOEQ_COLLECTED_BLOCK)
-            status = add_pending(c, s, err);
+        memcpy(moeq_moments_next(&s->moments), in->x + i * in->width, in->width * sizeof *in->x);
+        status = moeq_moments_add(&s->moments, weight, &c->work, err);
     }
     return status;
 }
@@ -236,7 +218,7 @@ struct moeq_collector *moeq_collector_create(const struct moeq_config *config, s
     if (!c)
         return NULL;
     c->config = config;
-    c->pool = pool;
+    c->work.pool = pool;
     c->out.fd = -1;
     c->n_most = 16 + 2 * (size_t)config->n_experts;
     snprintf(c->identity, sizeof c->identity, "%s", identity);
@@ -283,13 +265,11 @@ void moeq_collector_free(struct moeq_collector *collector)
     if (!c)
         return;
     for (int i = 0; i < N_STREAMS; i++)
-        if (c->streams[i].is_open) {
-            moeq_hessian_free(&c->streams[i].moments);
-            free(c->streams[i].pending);
-        }
+        if (c->streams[i].is_open)
+            moeq_moments_free(&c->streams[i].moments);
     if (c->has_down)
         moeq_hessian_free(&c->all_down);
-    moeq_bytes_free(&c->scratch);
+    moeq_bytes_free(&c->work.scratch);
     moeq_out_abandon(&c->out);
     free(c->counts);
     free(c->squares);
@@ -299,18 +279,14 @@ void moeq_collector_free(struct moeq_collector *collector)
     free(c);
 }
 
-static uint64_t moment_bytes(uint64_t n)
-{
-    return n * n * sizeof(double) + MOEQ_COLLECTED_BLOCK * n * sizeof(float) + 8192 * moeq_round_up(n, 96);
-}
-
 uint64_t moeq_collector_bytes(const struct moeq_config *config)
 {
     const struct moeq_config *c = config;
-    const uint64_t attention = moment_bytes(c->hidden) + moment_bytes(c->q_rank) + moment_bytes(c->kv_rank) +
-                               moment_bytes((uint64_t)c->n_heads * c->v_width);
-    const uint64_t experts = moment_bytes(c->hidden) + 2 * moment_bytes(c->expert_width);
-    const uint64_t mlp =
-        moment_bytes(c->hidden) + moment_bytes(moeq_ffn_width(c)) + moment_bytes(c->expert_width);
+    const uint64_t attention = moeq_moments_bytes(c->hidden) + moeq_moments_bytes(c->q_rank) +
+                               moeq_moments_bytes(c->kv_rank) +
+                               moeq_moments_bytes((uint64_t)c->n_heads * c->v_width);
+    const uint64_t experts = moeq_moments_bytes(c->hidden) + 2 * moeq_moments_bytes(c->expert_width);
+    const uint64_t mlp = moeq_moments_bytes(c->hidden) + moeq_moments_bytes(moeq_ffn_width(c)) +
+                         moeq_moments_bytes(c->expert_width);
     return moeq_larger(attention, moeq_larger(experts, mlp));
 }

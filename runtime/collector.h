@@ -6,8 +6,6 @@
 #include "layer.h"
 #include "out.h"
 
-#define MOEQ_COLLECTED_BLOCK 256 /* tokens that are added at once, whatever the chunks of the sweep */
-
 struct moeq_collector;
 
 /* Begins the file `name` in `dir`; `identity` is written into its metadata. Borrows all but the texts. */
