@@ -114,7 +114,9 @@ enum moeq_status moeq_encode_batch(struct moeq_encoder *encoder, const struct mo
     }
     enum moeq_status status = moeq_pool_for(encoder->pool, e.n_pieces, 1, encode_piece, &e, err);
     for (size_t i = 0; !status && i < batch->n_items; i++)
-        if (e.items[i].is_calibrated) /* as a whole: the pool works on one after the other */
+        if (e.items[i].is_calibrated && encoder->supply)
+            status = encoder->supply->read(encoder->supply->context, batch->first + i, parts[i], err);
+        else if (e.items[i].is_calibrated) /* as a whole: the pool works on one after the other */
             status = moeq_calibrated_encode(&encoder->calibrated, e.items[i].weight, &e.items[i].format,
                                             &matrices[i], parts[i], err);
     free(e.pieces);

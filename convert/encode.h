@@ -6,11 +6,13 @@
 #include "batches.h"
 #include "calibrated.h"
 #include "pool.h"
+#include "supply.h"
 
 struct moeq_encoder {
     struct moeq_pool *pool;            /* borrowed */
     struct moeq_bytes *workers;        /* [jobs of the pool]: rows in float32 */
-    struct moeq_calibrated calibrated; /* for plans with statistics */
+    struct moeq_calibrated calibrated; /* for plans with statistics, */
+    const struct moeq_supply *supply;  /* if this is not where their bytes come from; NULL: it is not */
 };
 
 enum moeq_status moeq_encoder_init(struct moeq_encoder *encoder, const struct moeq_plan *plan,

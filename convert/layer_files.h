@@ -12,6 +12,7 @@
 #include "pool.h"
 #include "progress.h"
 #include "provenance.h"
+#include "supply.h"
 
 struct moeq_layer_files {
     const struct moeq_plan *plan;
@@ -22,6 +23,7 @@ struct moeq_layer_files {
     struct moeq_progress *progress;     /* counts bytes of the source as they are written */
     struct moeq_provenance *provenance; /* gets the slices of what is not kept */
     struct moeq_layer_hashes *hashes;   /* [files of the plan]: likewise */
+    const struct moeq_supply *supply;   /* where calibrated items come from; NULL: they are made here */
 };
 
 /* Of several failures that of the lowest batch is reported; files before it are complete, nothing is left of

@@ -52,8 +52,9 @@ static bool is_outside_layers(enum moeq_role role)
 }
 
 /* What a weight is encoded with decides its bytes: the reason, which the plan's hash covers, says it. */
-static void name_statistics(struct moeq_plan_item *item, const struct moeq_statistics *statistics)
+static void name_statistics(struct moeq_plan_item *item, const struct moeq_plan_request *request)
 {
+    const struct moeq_statistics *statistics = request->statistics;
     char hex[MOEQ_HASH_HEX];
     const size_t used = strlen(item->reason);
     item->is_calibrated = statistics && !moeq_format_equal(item->format, item->weight->format) &&
@@ -61,7 +62,8 @@ static void name_statistics(struct moeq_plan_item *item, const struct moeq_stati
     if (!item->is_calibrated)
         return;
     moeq_hash_hex(statistics->hash, hex);
-    snprintf(item->reason + used, sizeof item->reason - used, ", calibrated on %.12s", hex);
+    snprintf(item->reason + used, sizeof item->reason - used, ", calibrated on %.12s%s%s", hex,
+             request->how ? ", " : "", request->how ? request->how : "");
 }
 
 /* The bytes of a tensor that becomes integers depend on how its scales are found: the reason says so, and
@@ -118,7 +120,7 @@ static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_co
         return MOEQ_USAGE;
     }
     name_scales(item);
-    name_statistics(item, request->statistics);
+    name_statistics(item, request);
     return MOEQ_OK;
 }
 

@@ -26,6 +26,7 @@ struct moeq_plan_request {
     bool text_only; /* leave out the tensors of the part that sees */
     const struct moeq_statistics
         *statistics; /* to encode with (calibrated.h), or NULL; borrowed by the plan */
+    const char *how; /* that is done, where it is not matrix by matrix: it decides bytes; NULL */
 };
 
 struct moeq_plan_item {

@@ -437,17 +437,62 @@ static enum moeq_status write_copies(const struct job *job, const struct moeq_ou
     return status;
 }
 
-static enum moeq_status write_layers(struct job *job, const struct moeq_out_dir *dir, struct moeq_error *err)
+static enum moeq_status write_layer_files(struct job *job, const struct moeq_out_dir *dir,
+                                          const bool *is_kept, struct moeq_error *err)
 {
     const struct moeq_layer_files files = {.plan = job->plan,
                                            .plan_hash = job->plan_hash,
-                                           .is_kept = job->kept,
+                                           .is_kept = is_kept,
                                            .dir = dir,
                                            .pool = job->repack->pool,
                                            .progress = job->repack->progress,
                                            .provenance = &job->provenance,
-                                           .hashes = job->layers};
-    enum moeq_status status = moeq_layer_files_write(&files, err);
+                                           .hashes = job->layers,
+                                           .supply = job->repack->supply};
+    return moeq_layer_files_write(&files, err);
+}
+
+struct supplied {
+    struct job *job;
+    const struct moeq_out_dir *dir;
+    bool *others; /* [n_files]: all true but one */
+    bool *done;   /* [n_files] */
+};
+
+static enum moeq_status write_supplied(void *context, size_t file, struct moeq_error *err)
+{
+    const struct supplied *s = context;
+    s->others[file] = false;
+    enum moeq_status status = write_layer_files(s->job, s->dir, s->others, err);
+    s->others[file] = true;
+    s->done[file] = !status;
+    return status;
+}
+
+/* The layers as they are supplied, one after the other; then the rest. */
+static enum moeq_status write_supplied_layers(struct job *job, const struct moeq_out_dir *dir,
+                                              struct moeq_error *err)
+{
+    const size_t n = job->plan->n_files;
+    struct supplied s = {job, dir, moeq_calloc(n, 1, err), moeq_calloc(n, 1, err)};
+    const struct moeq_supplied to = {&s, job->kept, write_supplied};
+    enum moeq_status status = s.others && s.done ? MOEQ_OK : MOEQ_OVER_MEMORY;
+    if (!status) {
+        memset(s.others, true, n);
+        memcpy(s.done, job->kept, n);
+        status = job->repack->supply->run(job->repack->supply->context, &to, err);
+    }
+    if (!status)
+        status = write_layer_files(job, dir, s.done, err);
+    free(s.others);
+    free(s.done);
+    return status;
+}
+
+static enum moeq_status write_layers(struct job *job, const struct moeq_out_dir *dir, struct moeq_error *err)
+{
+    enum moeq_status status = job->repack->supply ? write_supplied_layers(job, dir, err)
+                                                  : write_layer_files(job, dir, job->kept, err);
     return status ? status : moeq_provenance_end(&job->provenance, err);
 }
 

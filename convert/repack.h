@@ -7,6 +7,7 @@
 #include "plan.h"
 #include "pool.h"
 #include "progress.h"
+#include "supply.h"
 
 struct moeq_repack {
     const struct moeq_plan *plan;
@@ -14,7 +15,8 @@ struct moeq_repack {
     json_t *options; /* what the user asked for, for the manifest; borrowed */
     bool force;      /* replace another package, or an unfinished one of another plan */
     struct moeq_pool *pool;
-    struct moeq_progress *progress; /* counts moeq_repack_work */
+    struct moeq_progress *progress;   /* counts moeq_repack_work */
+    const struct moeq_supply *supply; /* where calibrated items come from; NULL: each is encoded by itself */
 };
 
 struct moeq_repack_result {

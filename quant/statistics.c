@@ -279,6 +279,28 @@ enum moeq_status moeq_statistics_add(const struct moeq_statistics *statistics, i
     return status;
 }
 
+enum moeq_status moeq_statistics_read_tokens(const struct moeq_statistics *statistics, size_t text,
+                                             int32_t *tokens, struct moeq_error *err)
+{
+    const struct moeq_statistics_text *t = &statistics->texts[text];
+    const uint64_t n = t->n_windows * statistics->context * sizeof *tokens;
+    struct moeq_safetensors st = {0};
+    struct moeq_file file;
+    enum moeq_status status = moeq_file_open(&file, t->tokens.path, err);
+    if (status)
+        return status;
+    status = moeq_safetensors_read(&st, &file, MOEQ_STRICT, err);
+    if (!status && (st.n_tensors != 1 || st.tensors[0].dtype != MOEQ_I32 || st.tensors[0].n_bytes != n))
+        status = moeq_fail(err, MOEQ_DAMAGED, "not the tokens of %llu windows of %llu",
+                           (unsigned long long)t->n_windows, (unsigned long long)statistics->context);
+    if (!status)
+        status = moeq_file_read(&file, st.tensors[0].offset, (uint8_t *)tokens, (size_t)n, err);
+    moeq_error_in_file(err, t->tokens.path);
+    moeq_safetensors_free(&st);
+    moeq_file_close(&file);
+    return status;
+}
+
 uint64_t moeq_statistics_tokens(const struct moeq_statistics *statistics)
 {
     uint64_t n = 0;

@@ -76,6 +76,10 @@ json_t *moeq_statistics_parse(const void *text, size_t n_bytes, struct moeq_erro
 enum moeq_status moeq_statistics_add(const struct moeq_statistics *statistics, int layer, const char *name,
                                      uint64_t n, double *sums, struct moeq_error *err);
 
+/* The tokens of a text, [n_windows, context]. */
+enum moeq_status moeq_statistics_read_tokens(const struct moeq_statistics *statistics, size_t text,
+                                             int32_t *tokens, struct moeq_error *err);
+
 /* Tokens of all texts. */
 uint64_t moeq_statistics_tokens(const struct moeq_statistics *statistics);
 

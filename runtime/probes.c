@@ -1,6 +1,7 @@
 #include "probes.h"
 
 #include "interrupt.h"
+#include "nearest.h"
 #include "tally.h"
 
 #include <math.h>
@@ -36,25 +37,6 @@ static enum moeq_wish wish(void *context, const struct moeq_unit *unit, size_t b
                                                                                             : MOEQ_SAME;
 }
 
-struct rounding {
-    const struct moeq_matrix *from;
-    const struct moeq_format *format;
-    float *rows;
-    uint8_t *packed;
-};
-
-static enum moeq_status round_rows(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                                   struct moeq_error *err)
-{
-    const struct rounding *r = context;
-    const uint64_t cols = r->from->cols;
-    (void)worker;
-    for (uint64_t row = begin; row < end; row++)
-        moeq_decode(r->from, row, 0, cols, r->rows + row * cols);
-    return r->format->level->encode(r->format, r->from->rows, cols, begin, end - begin,
-                                    r->rows + begin * cols, r->packed, err);
-}
-
 static enum moeq_status replace(void *context, const struct moeq_unit *unit, size_t branch,
                                 struct moeq_matrix *matrices, struct moeq_error *err)
 {
@@ -71,12 +53,7 @@ static enum moeq_status replace(void *context, const struct moeq_unit *unit, siz
         if (!status)
             status = moeq_bytes_resize(packed, (size_t)n_padded, err);
         if (!status)
-            status = moeq_bytes_resize(&j->rows, (size_t)(m->rows * m->cols * sizeof(float)), err);
-        if (status)
-            break;
-        memset(packed->data, 0, packed->n_bytes);
-        struct rounding r = {m, &probe->format, (float *)(void *)j->rows.data, packed->data};
-        status = moeq_pool_for(j->p->pool, m->rows, MOEQ_ROWS_PER_PIECE, round_rows, &r, err);
+            status = moeq_encode_nearest(j->p->pool, m, &probe->format, &j->rows, packed->data, err);
         moeq_error_in_tensor(err, unit->weights[i]->name);
         *m = (struct moeq_matrix){probe->format, m->rows, m->cols, packed->data, n_bytes};
     }
