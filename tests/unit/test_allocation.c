@@ -154,16 +154,16 @@ static void test_large(void)
 static void test_monotone(void)
 {
     random_state = 3;
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < 24; round++) {
         struct moeq_allocation a;
         struct moeq_allocator t;
         uint32_t chosen[300];
-        const bool is_small = round < 40;
+        const bool is_small = round < 20;
         struct moeq_choice *choices =
             is_small ? take_any(&a, 1 + (size_t)round, 6) : take_matrices(&a, 300, 8);
         CU_ASSERT_EQUAL_FATAL(moeq_allocator_init(&t, &a, NULL), MOEQ_OK);
         const uint64_t from = moeq_allocator_least_bytes(&t), to = moeq_allocator_most_bytes(&t);
-        const uint64_t stride = is_small ? 1 + (to - from) / 40 : (to - from) / 40 / (uint64_t)(round - 39);
+        const uint64_t stride = is_small ? 1 + (to - from) / 40 : (to - from) / 40 / (uint64_t)(round - 19);
         double before = (double)INFINITY;
         for (uint64_t k = 0; k < 40; k++) {
             const uint64_t budget = from + k * stride;
