@@ -4,6 +4,7 @@
 
 #include "../fuzz/package_fixture.h"
 #include "level_plan.h"
+#include "repack_manifest.h"
 
 #include <math.h>
 #include <time.h>
@@ -345,6 +346,41 @@ static void test_precedence(void)
     end(&source);
 }
 
+/* The hash of a conversion's plan has what decides bytes and nothing else of the document: token counts and
+ * other spellings of a level change nothing, a level or a name does. */
+static void test_hash(void)
+{
+    static const char *const matrices[] = {
+        "{'" GATE "':{'level':'int4-g32'}}", "{'" GATE "':{'tokens':7,'level':'int4-g32-sym'}}",
+        "{'" GATE "':{'level':'int4-g64'}}", "{'" GATE "':{'level':'keep'}}",
+        "{'" GATE "':{'level':'bf16'}}",     "{'" UP "':{'level':'int4-g32'}}"};
+    enum { N = sizeof matrices / sizeof *matrices };
+    struct moeq_hash hashes[N];
+    struct moeq_source source;
+    begin(&source);
+    for (size_t i = 0; i < N; i++) {
+        struct moeq_level_plan levels;
+        struct moeq_plan plan;
+        struct moeq_provenance provenance;
+        struct moeq_error err;
+        char text[512];
+        snprintf(text, sizeof text, HEAD "'matrices':%s}", matrices[i]);
+        CU_ASSERT_EQUAL_FATAL(parse(&levels, text, &err), MOEQ_OK);
+        const struct moeq_plan_request request = {.levels = &levels};
+        CU_ASSERT_EQUAL_FATAL(moeq_plan_make(&plan, &source, &request, &err), MOEQ_OK);
+        CU_ASSERT_EQUAL_FATAL(moeq_provenance_list(&provenance, &plan, false, NULL), MOEQ_OK);
+        CU_ASSERT_EQUAL(moeq_plan_hash(&plan, &provenance, &hashes[i], NULL), MOEQ_OK);
+        moeq_provenance_free(&provenance);
+        moeq_plan_free(&plan);
+        moeq_level_plan_close(&levels);
+        for (size_t k = 0; k < i; k++) {
+            const bool is_same = (i == 1 && k == 0) || (i == 4 && k == 3);
+            CU_ASSERT_EQUAL(moeq_hash_equal(hashes[i], hashes[k]), is_same);
+        }
+    }
+    end(&source);
+}
+
 /* A rule for what the document names is an error, and so is a name that the source has not. */
 static void test_unused(void)
 {
@@ -420,6 +456,7 @@ int main(void)
                                              {"files", test_files},
                                              {"against a source", test_check_source},
                                              {"precedence in a conversion", test_precedence},
+                                             {"the plan's hash", test_hash},
                                              {"rules and names in vain", test_unused},
                                              {"100000 matrices", test_many},
                                              {NULL, NULL}};
