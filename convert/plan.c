@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include "calibrated.h"
+#include "level_plan.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +45,17 @@ static bool rule_matches(const struct moeq_rule *rule, const struct moeq_config 
         return true;
     size_t n = strlen(MODEL_PREFIX);
     return strncmp(name, MODEL_PREFIX, n) == 0 && moeq_glob_match(rule->key, name + n);
+}
+
+/* The request's rules come first, then those of its levels. */
+static size_t n_rules(const struct moeq_plan_request *request)
+{
+    return request->n_rules + (request->levels ? request->levels->n_rules : 0);
+}
+
+static const struct moeq_rule *rule_at(const struct moeq_plan_request *request, size_t i)
+{
+    return i < request->n_rules ? &request->rules[i] : &request->levels->rules[i - request->n_rules];
 }
 
 static bool is_outside_layers(enum moeq_role role)
@@ -91,20 +103,25 @@ static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_co
 {
     const struct moeq_weight *w = item->weight;
     const enum moeq_role role = moeq_part_role(w->id.part);
+    const struct moeq_level_entry *entry =
+        request->levels ? moeq_level_plan_find(request->levels, w->name) : NULL;
     const struct moeq_rule *rule = NULL;
-    for (size_t i = 0; !rule && i < request->n_rules; i++)
-        if (rule_matches(&request->rules[i], config, w))
-            rule = &request->rules[i];
     item->native = moeq_stored_natively(w->id.part, w->format);
     const bool is_fixed = item->native || !moeq_part_quantizable(w->id.part);
-    if (rule)
-        used[rule - request->rules] |= is_fixed ? MATCHED_FIXED : MATCHED;
+    for (size_t i = 0; !entry && !rule && i < n_rules(request); i++)
+        if (rule_matches(rule_at(request, i), config, w)) {
+            rule = rule_at(request, i);
+            used[i] |= is_fixed ? MATCHED_FIXED : MATCHED;
+        }
     if (is_fixed) {
         keep(item, role == MOEQ_ROLE_OTHER ? "kept: not part of this architecture"
                                            : "kept: always at its precision");
         return MOEQ_OK;
     }
-    if (rule) {
+    if (entry) {
+        item->format = entry->keep ? w->format : entry->format;
+        snprintf(item->reason, sizeof item->reason, "plan");
+    } else if (rule) {
         item->format = rule->keep ? w->format : rule->format;
         snprintf(item->reason, sizeof item->reason, "rule %s", rule->text);
     } else if (request->has_level && !is_outside_layers(role)) {
@@ -304,8 +321,10 @@ static enum moeq_status lay_out(struct moeq_plan *plan, struct moeq_error *err)
 static enum moeq_status decide_all(struct moeq_plan *plan, const struct moeq_plan_request *request,
                                    struct moeq_error *err)
 {
-    size_t *used = moeq_calloc(request->n_rules, sizeof *used, err);
+    size_t *used = moeq_calloc(n_rules(request), sizeof *used, err);
     enum moeq_status status = used ? MOEQ_OK : MOEQ_OVER_MEMORY;
+    if (!status && request->levels)
+        status = moeq_level_plan_check_names(request->levels, plan->source, err);
     for (size_t i = 0; !status && i < plan->source->n_weights; i++) {
         if (request->text_only && plan->source->weights[i].id.part == MOEQ_PART_VISION)
             continue;
@@ -324,11 +343,12 @@ static enum moeq_status decide_all(struct moeq_plan *plan, const struct moeq_pla
         if (!status)
             item->n_bytes = item->native ? n_bytes : n_padded;
     }
-    for (size_t i = 0; !status && i < request->n_rules; i++)
+    for (size_t i = 0; !status && i < n_rules(request); i++)
         if (!(used[i] & MATCHED)) {
-            status = moeq_fail(err, MOEQ_USAGE, "the rule %s matches %s", request->rules[i].text,
-                               used[i] ? "only tensors that always keep their precision"
-                                       : "no tensor that an earlier rule left");
+            status = moeq_fail(err, MOEQ_USAGE, "the rule %s matches %s", rule_at(request, i)->text,
+                               used[i]           ? "only tensors that always keep their precision"
+                               : request->levels ? "no tensor that the plan or an earlier rule left"
+                                                 : "no tensor that an earlier rule left");
             moeq_error_hint(err, "roles: experts, shared, dense, attn, embed, head, mtp; names: moeq convert "
                                  "--dry-run --json");
         }
@@ -340,7 +360,8 @@ enum moeq_status moeq_plan_make(struct moeq_plan *plan, const struct moeq_source
                                 const struct moeq_plan_request *request, struct moeq_error *err)
 {
     *plan = (struct moeq_plan){.source = source, .statistics = request->statistics};
-    if (!moeq_config_is_computed(&source->config) && (request->has_level || request->n_rules)) {
+    if (!moeq_config_is_computed(&source->config) &&
+        (request->has_level || request->levels || request->n_rules)) {
         moeq_fail(err, MOEQ_UNSUPPORTED, "%s cannot be quantized, only repacked as it is",
                   source->config.architecture);
         moeq_error_in_file(err, source->path);

@@ -18,11 +18,15 @@ struct moeq_rule {
     struct moeq_format format;
 };
 
+struct moeq_level_plan; /* level_plan.h */
+
 struct moeq_plan_request {
     bool has_level;
     struct moeq_format level; /* of the matrices of all layers that no rule names; embedding and head stay */
     const struct moeq_rule *rules; /* first match wins */
     size_t n_rules;
+    /* Levels of matrices by name, which no rule changes, and rules behind these; NULL: none. */
+    const struct moeq_level_plan *levels;
     bool text_only; /* leave out the tensors of the part that sees */
     const struct moeq_statistics
         *statistics; /* to encode with (calibrated.h), or NULL; borrowed by the plan */
@@ -66,7 +70,8 @@ struct moeq_plan {
 enum moeq_status moeq_rule_parse(const char *text, struct moeq_format defaults, struct moeq_rule *out,
                                  struct moeq_error *err);
 
-/* A rule that matches nothing is MOEQ_USAGE: it is most likely misspelt. */
+/* A rule that matches nothing is MOEQ_USAGE: it is most likely misspelt. So are names of `levels` that the
+ * source has not; whether they are for this model at all, moeq_level_plan_check_source says. */
 enum moeq_status moeq_plan_make(struct moeq_plan *plan, const struct moeq_source *source,
                                 const struct moeq_plan_request *request, struct moeq_error *err);
 void moeq_plan_free(struct moeq_plan *plan);

@@ -249,3 +249,8 @@ char *moeq_json_text(const json_t *value, bool pretty)
     memcpy(with_newline + n, "\n", 2);
     return with_newline;
 }
+
+char *moeq_json_text_rounded(const json_t *value, unsigned digits)
+{
+    return json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(digits));
+}

@@ -55,5 +55,7 @@ json_t *moeq_json_shape(const uint64_t *shape, size_t n_dims);
 /* Text of a value in a fixed form (insertion order kept, reals with 17 digits), so that equal values give
  * equal bytes. `pretty` indents by 1 and ends with a newline. free() it; NULL where memory is out. */
 char *moeq_json_text(const json_t *value, bool pretty);
+/* The same, compact and with reals of so many significant digits, for people to read. */
+char *moeq_json_text_rounded(const json_t *value, unsigned digits);
 
 #endif

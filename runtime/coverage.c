@@ -1,5 +1,7 @@
 #include "coverage.h"
 
+#include "svg.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -186,23 +188,6 @@ static double on_scale(uint64_t n, uint64_t most)
     return most > 1 ? log((double)n) / log((double)most) : 1;
 }
 
-static void put_text(FILE *f, double x, double y, const char *anchor, const char *text)
-{
-    fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", x, y, anchor);
-    for (; *text; text++)
-        switch (*text) {
-        case '<':
-            fputs("&lt;", f);
-            break;
-        case '&':
-            fputs("&amp;", f);
-            break;
-        default:
-            fputc((unsigned char)*text < 32 ? '?' : *text, f);
-        }
-    fputs("</text>\n", f);
-}
-
 static void put_cells(FILE *f, const struct moeq_coverage *c, double w, double h, uint64_t most)
 {
     for (size_t i = 0; i < c->n_layers; i++)
@@ -231,12 +216,12 @@ static void put_scale(FILE *f, double y, uint64_t most)
         fprintf(f, "<rect x=\"%d\" y=\"%.1f\" width=\"2.1\" height=\"10\" fill=\"#%02x%02x%02x\"/>\n",
                 LEFT + 2 * i, y, (unsigned)rgb[0], (unsigned)rgb[1], (unsigned)rgb[2]);
     }
-    put_text(f, LEFT, y + 22, "start", "1 token");
+    moeq_svg_text(f, LEFT, y + 22, "start", "1 token");
     snprintf(text, sizeof text, "%llu", (unsigned long long)most);
-    put_text(f, LEFT + 200, y + 22, "end", text);
+    moeq_svg_text(f, LEFT + 200, y + 22, "end", text);
     fprintf(f, "<rect x=\"%d\" y=\"%.1f\" width=\"9\" height=\"9\" fill=\"none\" stroke=\"#d62728\"/>\n",
             LEFT + 230, y);
-    put_text(f, LEFT + 245, y + 9, "start", "fewer than d tokens; white: none");
+    moeq_svg_text(f, LEFT + 245, y + 9, "start", "fewer than d tokens; white: none");
 }
 
 char *moeq_coverage_svg(const struct moeq_coverage *coverage, const char *title, struct moeq_error *err)
@@ -246,35 +231,21 @@ char *moeq_coverage_svg(const struct moeq_coverage *coverage, const char *title,
     const double cells = (double)c->n_experts * w, width = LEFT + (cells > 480 ? cells : 480) + 16;
     const double bottom = TOP + (double)c->n_layers * h, height = bottom + BOTTOM;
     uint64_t most = 1;
-    char *text = NULL;
-    size_t n = 0;
-    FILE *f = open_memstream(&text, &n);
-    if (!f) {
-        moeq_fail_alloc(err, 0);
+    struct moeq_svg svg;
+    if (moeq_svg_begin(&svg, width, height, err))
         return NULL;
-    }
+    FILE *f = svg.file;
     for (size_t i = 0; i < c->n_layers; i++)
         for (uint64_t e = 0; e < c->n_experts; e++)
             most = c->layers[i].counts[e] > most ? c->layers[i].counts[e] : most;
-    fprintf(
-        f,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" font-family=\"sans-serif\" "
-        "font-size=\"11\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n",
-        width, height);
-    put_text(f, LEFT, 18, "start", title);
-    put_text(f, LEFT, TOP - 8, "start", "experts");
+    moeq_svg_text(f, LEFT, 18, "start", title);
+    moeq_svg_text(f, LEFT, TOP - 8, "start", "experts");
     for (size_t i = 0; i < c->n_layers; i++) {
         char label[32];
         snprintf(label, sizeof label, "layer %d", c->layers[i].layer);
-        put_text(f, LEFT - 6, TOP + ((double)i + 0.7) * h, "end", label);
+        moeq_svg_text(f, LEFT - 6, TOP + ((double)i + 0.7) * h, "end", label);
     }
     put_cells(f, c, w, h, most);
     put_scale(f, bottom + 14, most);
-    fputs("</svg>\n", f);
-    if (fclose(f) != 0 || !text) {
-        free(text);
-        moeq_fail_alloc(err, 0);
-        return NULL;
-    }
-    return text;
+    return moeq_svg_end(&svg, err);
 }
