@@ -1,6 +1,7 @@
 #include "cmd_convert.h"
 
 #include "repack.h"
+#include "request.h"
 #include "summary.h"
 #include "verb.h"
 
@@ -59,34 +60,9 @@ struct conversion {
     struct moeq_source source;
     struct moeq_statistics statistics;
     struct moeq_plan plan;
-    struct moeq_rule *rules;
-    size_t n_rules;
-    char **texts;  /* of the rules, which borrow them */
+    struct moeq_rules rules;
     json_t *asked; /* the options that decide bytes, for the manifest */
 };
-
-/* --rule takes several rules separated by commas. */
-static enum moeq_status split_rules(struct conversion *c, struct moeq_error *err)
-{
-    size_t n = 0;
-    const struct moeq_list *given = &c->options->rules;
-    for (size_t i = 0; i < given->n_items; i++)
-        for (const char *p = given->items[i]; p; p = strchr(p, ','), p += p != NULL)
-            n++;
-    c->rules = moeq_calloc(n, sizeof *c->rules, err);
-    c->texts = moeq_calloc(n, sizeof *c->texts, err);
-    if (!c->rules || !c->texts)
-        return MOEQ_OVER_MEMORY;
-    for (size_t i = 0; i < given->n_items; i++)
-        for (const char *p = given->items[i]; p;) {
-            const char *comma = strchr(p, ',');
-            c->texts[c->n_rules] = comma ? strndup(p, (size_t)(comma - p)) : strdup(p);
-            if (!c->texts[c->n_rules++])
-                return moeq_fail_alloc(err, strlen(p));
-            p = comma ? comma + 1 : NULL;
-        }
-    return MOEQ_OK;
-}
 
 static bool takes_absmax(const struct convert_options *o)
 {
@@ -102,10 +78,10 @@ static enum moeq_status check_defaults(const struct conversion *c, const struct 
     bool asymmetric = request->has_level && request->level.asymmetric;
     bool group = request->has_level && request->level.group == defaults.group;
     bool has_scales = request->has_level && request->level.group;
-    for (size_t i = 0; i < c->n_rules; i++) {
-        asymmetric = asymmetric || c->rules[i].format.asymmetric;
-        group = group || c->rules[i].format.group == defaults.group;
-        has_scales = has_scales || c->rules[i].format.group;
+    for (size_t i = 0; i < c->rules.n; i++) {
+        asymmetric = asymmetric || c->rules.rules[i].format.asymmetric;
+        group = group || c->rules.rules[i].format.group == defaults.group;
+        has_scales = has_scales || c->rules.rules[i].format.group;
     }
     enum moeq_status status = MOEQ_OK;
     if (o->asymmetric && !asymmetric)
@@ -118,29 +94,6 @@ static enum moeq_status check_defaults(const struct conversion *c, const struct 
         status =
             moeq_fail(err, MOEQ_USAGE, "--scales is for integers, which neither --level nor a rule makes");
     moeq_error_hint(err, "drop it, or give --level int4 or a rule such as experts=int4");
-    return status;
-}
-
-static enum moeq_status open_statistics(struct conversion *c, struct moeq_error *err)
-{
-    char model[MOEQ_HASH_HEX];
-    enum moeq_status status = moeq_statistics_open(&c->statistics, c->options->statistics, err);
-    if (!status)
-        status = moeq_statistics_check(&c->statistics, err);
-    if (!status)
-        status = moeq_statistics_model(&c->source, model, err);
-    if (!status && strcmp(model, c->statistics.model) != 0) {
-        status = moeq_fail(err, MOEQ_USAGE, "statistics of another model, or of another form of this one");
-        moeq_error_in_file(err, c->options->statistics);
-        moeq_error_hint(err, "calibrate %s", c->source.path);
-    }
-    const uint64_t n = status ? UINT64_MAX : moeq_statistics_tokens(&c->statistics);
-    if (n < 4ull * c->source.config.hidden && !c->options->common.quiet)
-        fprintf(
-            stderr,
-            "moeq convert: note: statistics of %llu tokens; below 4 times the width of %u they can do more "
-            "harm than good\n",
-            (unsigned long long)n, (unsigned)c->source.config.hidden);
     return status;
 }
 
@@ -164,13 +117,15 @@ static enum moeq_status make_plan(struct conversion *c, struct moeq_error *err)
                                          .asymmetric = o->asymmetric,
                                          .scales = takes_absmax(o) ? MOEQ_SCALES_ABSMAX : MOEQ_SCALES_SEARCH};
     struct moeq_plan_request request = {0};
-    enum moeq_status status = split_rules(c, err);
-    if (!status && o->statistics && !(status = open_statistics(c, err)))
+    enum moeq_status status = moeq_rules_parse(&c->rules, &o->rules, defaults, err);
+    if (!status && o->statistics &&
+        !(status = moeq_statistics_open_for(&c->statistics, o->statistics, &c->source, err))) {
         request.statistics = &c->statistics;
-    for (size_t i = 0; !status && i < c->n_rules; i++)
-        status = moeq_rule_parse(c->texts[i], defaults, &c->rules[i], err);
-    request.rules = c->rules;
-    request.n_rules = c->n_rules;
+        if (!o->common.quiet)
+            moeq_statistics_warn(&c->statistics, &c->source, "convert");
+    }
+    request.rules = c->rules.rules;
+    request.n_rules = c->rules.n;
     request.text_only = o->text_only;
     request.has_level = o->level && strcmp(o->level, "keep") != 0;
     if (!status && request.has_level)
@@ -185,8 +140,8 @@ static enum moeq_status make_plan(struct conversion *c, struct moeq_error *err)
 static enum moeq_status describe_options(struct conversion *c, struct moeq_error *err)
 {
     json_t *rules = json_array();
-    for (size_t i = 0; i < c->n_rules; i++)
-        moeq_json_append(&rules, json_string(c->texts[i]));
+    for (size_t i = 0; i < c->rules.n; i++)
+        moeq_json_append(&rules, json_string(c->rules.texts[i]));
     c->asked = moeq_repack_options(c->options->level, c->options->group, c->options->asymmetric, rules);
     if (c->options->text_only)
         moeq_json_set(&c->asked, MOEQ_TEXT_ONLY_KEY, json_true());
@@ -275,10 +230,7 @@ static enum moeq_status convert(const struct conversion *c, struct moeq_error *e
 
 static void conversion_free(struct conversion *c)
 {
-    for (size_t i = 0; i < c->n_rules; i++)
-        free(c->texts[i]);
-    free(c->texts);
-    free(c->rules);
+    moeq_rules_free(&c->rules);
     json_decref(c->asked);
     moeq_plan_free(&c->plan);
     moeq_statistics_close(&c->statistics);
