@@ -122,6 +122,7 @@ static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_co
         item->format = entry->keep ? w->format : entry->format;
         snprintf(item->reason, sizeof item->reason, "plan");
     } else if (rule) {
+        item->by_rule = true;
         item->format = rule->keep ? w->format : rule->format;
         snprintf(item->reason, sizeof item->reason, "rule %s", rule->text);
     } else if (request->has_level && !is_outside_layers(role)) {

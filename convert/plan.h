@@ -20,6 +20,9 @@ struct moeq_rule {
 
 struct moeq_level_plan; /* level_plan.h */
 
+/* How statistics are used where a matrix is not encoded by itself: see sequence.h. */
+#define MOEQ_IN_SEQUENCE "in sequence"
+
 struct moeq_plan_request {
     bool has_level;
     struct moeq_format level; /* of the matrices of all layers that no rule names; embedding and head stay */
@@ -39,6 +42,7 @@ struct moeq_plan_item {
     bool native;               /* stored with its own dtype and shape, not as packed bytes */
     uint64_t n_bytes;          /* in the file */
     bool is_calibrated;        /* encoded with statistics */
+    bool by_rule;              /* a rule decided */
     char reason[256];
 };
 

@@ -177,8 +177,7 @@ static void list_choices(const char *choices, char *dst, size_t capacity)
     dst[n] = '\0';
 }
 
-/* A size: digits with at most one point, then a unit. 0 where it is none, or beyond 2^60. */
-static uint64_t parse_bytes(const char *value)
+uint64_t moeq_bytes_parse(const char *value)
 {
     static const char letters[] = "kmgt";
     char *end;
@@ -201,7 +200,7 @@ static uint64_t parse_bytes(const char *value)
 
 static enum moeq_status set_bytes(const struct parse *p, const struct moeq_option *option, const char *value)
 {
-    const uint64_t n = parse_bytes(value);
+    const uint64_t n = moeq_bytes_parse(value);
     if (n) {
         *(uint64_t *)field(p->options, option) = n;
         return MOEQ_OK;

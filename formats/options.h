@@ -64,6 +64,10 @@ enum moeq_status moeq_options_parse(const struct moeq_verb *verb, int argc, char
                                     struct moeq_list *positional, struct moeq_error *err);
 void moeq_options_free(const struct moeq_verb *verb, void *options, struct moeq_list *positional);
 
+/* A size as MOEQ_OPTION_BYTES takes it: digits with at most one point, then a unit. 0 where it is none, or
+ * beyond 2^60. */
+uint64_t moeq_bytes_parse(const char *value);
+
 /* Generated texts. `verbs` ends with NULL and does not name "help", which these add. */
 void moeq_help_verb(FILE *out, const struct moeq_verb *verb);
 void moeq_help_program(FILE *out, const struct moeq_verb *const *verbs);

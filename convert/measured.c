@@ -1,0 +1,263 @@
+#include "measured.h"
+
+#include <stdlib.h>
+
+#define PROBES_NAME "probes.json"
+#define N_SIZES     2
+
+const char *const moeq_expert_kinds[MOEQ_EXPERT_KINDS] = {"gate", "up", "down"};
+
+/* What probes round to: a large error and a small one. */
+static const char *const sizes[N_SIZES] = {"int2-g64", "int4-g64"};
+
+static enum moeq_status size_format(size_t i, struct moeq_format *format, struct moeq_error *err)
+{
+    return moeq_format_parse(sizes[i], (struct moeq_format){.group = 64}, format, err);
+}
+
+static uint64_t n_windows_of(const struct moeq_measuring *m)
+{
+    const uint64_t all = moeq_statistics_tokens(m->statistics) / m->statistics->context;
+    const uint64_t n = m->probe_tokens / m->statistics->context;
+    return n > all ? all : n ? n : 1;
+}
+
+/* ---- the folder ---- */
+
+static enum moeq_status identify(struct moeq_measured *d, struct moeq_error *err)
+{
+    char hex[MOEQ_HASH_HEX], text[MOEQ_FORMAT_BYTES];
+    json_t *what = json_array();
+    moeq_hash_hex(d->m.statistics->hash, hex);
+    moeq_json_append(&what, json_string(MOEQ_VERSION));
+    moeq_json_append(&what, json_string(hex));
+    moeq_json_append(&what, json_integer((json_int_t)n_windows_of(&d->m)));
+    moeq_json_append(&what, json_integer(MOEQ_MEASURED_ROWS));
+    for (size_t i = 0; i < d->m.n_levels; i++)
+        moeq_json_append(&what, json_string(moeq_format_text(d->m.levels[i], text)));
+    for (size_t i = 0; i < N_SIZES; i++)
+        moeq_json_append(&what, json_string(sizes[i]));
+    char *line = what ? moeq_json_text(what, false) : NULL;
+    if (line)
+        moeq_hash_hex(moeq_hash_bytes(line, strlen(line)), d->identity);
+    json_decref(what);
+    const enum moeq_status status = line ? MOEQ_OK : moeq_fail_alloc(err, 0);
+    free(line);
+    return status;
+}
+
+static enum moeq_status open_folder(struct moeq_measured *d, struct moeq_error *err)
+{
+    char name[40];
+    snprintf(name, sizeof name, "measured-%.16s", d->identity);
+    char *path = d->m.folder ? strdup(d->m.folder) : moeq_path_join(d->m.statistics->path, name, err);
+    enum moeq_status status = path ? moeq_out_dir_open(&d->dir, path, err) : moeq_fail_alloc(err, 0);
+    if (status == MOEQ_IO && !d->m.folder)
+        moeq_error_hint(err, "give --work a folder that can be written to");
+    free(path);
+    return status;
+}
+
+static enum moeq_status list_probes(struct moeq_measured *d, struct moeq_error *err)
+{
+    const struct moeq_config *c = &d->m.source->config;
+    struct moeq_format formats[N_SIZES];
+    enum moeq_status status = MOEQ_OK;
+    size_t n = 0;
+    for (size_t i = 0; !status && i < N_SIZES; i++)
+        status = size_format(i, &formats[i], err);
+    for (uint32_t l = 0; l < c->n_layers; l++)
+        d->n_layers += moeq_config_layer_is_moe(c, l);
+    d->layers = moeq_calloc(d->n_layers, sizeof *d->layers, err);
+    d->gains = moeq_calloc(d->n_layers * MOEQ_EXPERT_KINDS, sizeof *d->gains, err);
+    d->probes = moeq_calloc(d->n_layers * MOEQ_EXPERT_KINDS * N_SIZES, sizeof *d->probes, err);
+    if (!d->layers || !d->gains || !d->probes)
+        return MOEQ_OVER_MEMORY;
+    for (uint32_t l = 0; l < c->n_layers; l++) {
+        if (!moeq_config_layer_is_moe(c, l))
+            continue;
+        d->layers[n++].layer = (int)l;
+        for (size_t k = 0; k < MOEQ_EXPERT_KINDS; k++)
+            for (size_t i = 0; i < N_SIZES; i++)
+                d->probes[d->n_probes++] =
+                    (struct moeq_probe){.layer = (int)l,
+                                        .part = (enum moeq_part)((int)MOEQ_PART_EXPERT_GATE + (int)k),
+                                        .format = formats[i]};
+    }
+    return status;
+}
+
+enum moeq_status moeq_measured_open(struct moeq_measured *measured, const struct moeq_measuring *measuring,
+                                    struct moeq_error *err)
+{
+    struct moeq_measured *d = measured;
+    *d = (struct moeq_measured){.m = *measuring, .dir = {.fd = -1}};
+    enum moeq_status status = identify(d, err);
+    if (!status)
+        status = list_probes(d, err);
+    if (!status && !d->n_layers) {
+        status = moeq_fail(err, MOEQ_UNSUPPORTED, "the model has no routed experts to plan for");
+        moeq_error_in_file(err, d->m.source->path);
+    }
+    return status ? status : open_folder(d, err);
+}
+
+void moeq_measured_close(struct moeq_measured *measured)
+{
+    struct moeq_measured *d = measured;
+    for (size_t i = 0; d->layers && i < d->n_layers; i++)
+        moeq_damage_free(&d->layers[i]);
+    free(d->layers);
+    free(d->gains);
+    free(d->probes);
+    if (d->dir.fd >= 0)
+        moeq_out_dir_close(&d->dir);
+    *d = (struct moeq_measured){.dir = {.fd = -1}};
+}
+
+/* ---- damages ---- */
+
+enum moeq_status moeq_measured_damages(struct moeq_measured *measured, struct moeq_progress *progress,
+                                       struct moeq_error *err)
+{
+    struct moeq_measured *d = measured;
+    struct moeq_format nearest[N_SIZES];
+    const struct moeq_damages damages = {.source = d->m.source,
+                                         .statistics = d->m.statistics,
+                                         .pool = d->m.pool,
+                                         .levels = d->m.levels,
+                                         .n_levels = d->m.n_levels,
+                                         .nearest = nearest,
+                                         .n_nearest = N_SIZES,
+                                         .dir = &d->dir,
+                                         .identity = d->identity,
+                                         .progress = progress};
+    enum moeq_status status = MOEQ_OK;
+    for (size_t i = 0; !status && i < N_SIZES; i++)
+        status = size_format(i, &nearest[i], err);
+    for (size_t i = 0; !status && i < d->n_layers; i++)
+        status = moeq_damage_measure(&damages, d->layers[i].layer, &d->layers[i], err);
+    return status;
+}
+
+/* ---- probes ---- */
+
+/* Windows evenly from all texts. free() them. */
+static int32_t *choose_windows(const struct moeq_measuring *m, struct moeq_error *err)
+{
+    const struct moeq_statistics *st = m->statistics;
+    const uint64_t context = st->context, n_all = moeq_statistics_tokens(st), n = n_windows_of(m);
+    int32_t *all = moeq_calloc(n_all, sizeof *all, err), *chosen = moeq_calloc(n * context, sizeof *all, err);
+    enum moeq_status status = all && chosen ? MOEQ_OK : MOEQ_OVER_MEMORY;
+    int32_t *to = all;
+    for (size_t t = 0; !status && t < st->n_texts; t++) {
+        status = moeq_statistics_read_tokens(st, t, to, err);
+        to += st->texts[t].n_windows * context;
+    }
+    for (uint64_t i = 0; !status && i < n; i++)
+        memcpy(chosen + i * context, all + i * (n_all / context) / n * context, context * sizeof *chosen);
+    free(all);
+    if (!status)
+        return chosen;
+    free(chosen);
+    return NULL;
+}
+
+static bool read_probes(struct moeq_measured *d)
+{
+    json_t *kept = moeq_damage_load(&d->dir, PROBES_NAME, d->identity);
+    const json_t *klds = json_object_get(kept, "klds"), *errors = json_object_get(kept, "kld_errors");
+    bool found = json_array_size(klds) == d->n_probes && json_array_size(errors) == d->n_probes;
+    for (size_t i = 0; found && i < d->n_probes; i++) {
+        d->probes[i].kld = json_number_value(json_array_get(klds, i));
+        d->probes[i].kld_error = json_number_value(json_array_get(errors, i));
+        found = d->probes[i].kld >= 0;
+    }
+    json_decref(kept);
+    return found;
+}
+
+static enum moeq_status run_probes(struct moeq_measured *d, struct moeq_progress *progress,
+                                   struct moeq_error *err)
+{
+    int32_t *tokens = choose_windows(&d->m, err);
+    if (!tokens)
+        return err && err->status ? err->status : MOEQ_OVER_MEMORY;
+    /* Exact: rounding of activations tips choices of experts, too, and would be in every probe. */
+    const struct moeq_probing probing = {.source = d->m.source,
+                                         .pool = d->m.pool,
+                                         .tokens = tokens,
+                                         .n_windows = n_windows_of(&d->m),
+                                         .context = d->m.statistics->context,
+                                         .arithmetic = MOEQ_EXACT,
+                                         .probes = d->probes,
+                                         .n_probes = d->n_probes,
+                                         .budget = d->m.budget,
+                                         .progress = progress};
+    enum moeq_status status = moeq_probes_run(&probing, err);
+    free(tokens);
+    if (status)
+        return status;
+    json_t *klds = json_array(), *errors = json_array();
+    for (size_t i = 0; i < d->n_probes; i++) {
+        moeq_json_append(&klds, json_real(d->probes[i].kld));
+        moeq_json_append(&errors, json_real(d->probes[i].kld_error));
+    }
+    return moeq_damage_save(&d->dir, PROBES_NAME, d->identity,
+                            json_pack("{s:o, s:o}", "klds", klds, "kld_errors", errors), err);
+}
+
+size_t moeq_measured_columns(const struct moeq_measured *measured)
+{
+    return measured->m.n_levels + N_SIZES;
+}
+
+/* The error that a probe injected: of all matrices of its kind in its layer. */
+static double probe_error(const struct moeq_measured *d, size_t layer, size_t kind, size_t size)
+{
+    const struct moeq_damage_layer *l = &d->layers[layer];
+    double sum = 0;
+    for (size_t i = kind; i < l->n; i += MOEQ_EXPERT_KINDS)
+        sum += l->errors[i * moeq_measured_columns(d) + d->m.n_levels + size];
+    return sum;
+}
+
+enum moeq_status moeq_measured_probes(struct moeq_measured *measured, struct moeq_progress *progress,
+                                      struct moeq_error *err)
+{
+    struct moeq_measured *d = measured;
+    enum moeq_status status = read_probes(d) ? MOEQ_OK : run_probes(d, progress, err);
+    for (size_t g = 0; !status && g < d->n_layers * MOEQ_EXPERT_KINDS; g++) {
+        double errors[N_SIZES], klds[N_SIZES];
+        size_t n = 0;
+        for (size_t i = 0; i < N_SIZES; i++) {
+            errors[n] = probe_error(d, g / MOEQ_EXPERT_KINDS, g % MOEQ_EXPERT_KINDS, i);
+            klds[n] = d->probes[g * N_SIZES + i].kld;
+            n += errors[n] > 0 && klds[n] > 0; /* otherwise rounding changed nothing */
+        }
+        d->gains[g] = n ? moeq_gain_fit(errors, klds, n) : (struct moeq_gain){0};
+    }
+    return status;
+}
+
+uint64_t moeq_measured_bytes(const struct moeq_measuring *measuring, unsigned n_jobs, uint64_t *beside)
+{
+    const struct moeq_config *c = &measuring->source->config;
+    uint64_t n_moe = 0, largest = 0;
+    for (uint32_t l = 0; l < c->n_layers; l++)
+        if (moeq_config_layer_is_moe(c, l))
+            for (int k = 0; k < MOEQ_EXPERT_KINDS; k++) {
+                const struct moeq_weight *w = moeq_source_part(
+                    measuring->source, (enum moeq_part)((int)MOEQ_PART_EXPERT_GATE + k), (int)l, 0);
+                n_moe += k == 0;
+                if (w)
+                    largest = moeq_larger(largest, moeq_calibrated_bytes(w) + 3 * w->n_padded +
+                                                       w->rows * w->cols * sizeof(float));
+            }
+    const struct moeq_probing probing = {.source = measuring->source,
+                                         .n_windows = n_windows_of(measuring),
+                                         .context = measuring->statistics->context,
+                                         .n_probes = (size_t)n_moe * MOEQ_EXPERT_KINDS * N_SIZES};
+    *beside = largest;
+    return moeq_larger(largest, moeq_probes_bytes(&probing, n_jobs));
+}

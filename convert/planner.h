@@ -1,0 +1,63 @@
+/* The levels of all routed experts under a budget, from what was measured (measured.h). */
+#ifndef MOEQ_PLANNER_H
+#define MOEQ_PLANNER_H
+
+#include "level_plan.h"
+#include "measured.h"
+#include "request.h"
+
+/* Bytes of the matrices that levels are chosen for, or of the whole package. */
+struct moeq_plan_budget {
+    uint64_t n_bytes;
+    bool of_package;
+};
+
+struct moeq_planner {
+    const struct moeq_source *source;
+    const struct moeq_statistics *statistics; /* NULL: none */
+    const struct moeq_measured *measured;     /* NULL: of a plan without choice */
+    const struct moeq_format *levels; /* [n_levels]: candidates; behind them, to keep the source's bits */
+    size_t n_levels;
+    struct moeq_rules *rules; /* the user's; those of the other matrices are added */
+    /* The matrices to be chosen for, in the order of the package: of experts of main layers, unless a rule
+     * names them. */
+    size_t n_items;
+    uint64_t n_weights;                 /* numbers in them */
+    const struct moeq_weight **weights; /* [n_items] */
+    uint32_t *groups;                   /* [n_items]: layer with experts x kind */
+    double *tokens, *importance;        /* [n_items] */
+    uint64_t *n_bytes;                  /* [n_items, n_levels + 1]: in the package */
+    double *errors;                     /* likewise, infinite where not measured */
+    struct moeq_forecast forecast;
+    struct moeq_forecaster forecaster;
+};
+
+/* Borrows all. Rules are added for the matrices outside of the experts, so that none of more than 8 bits
+ * stays so: int8 for attention, shared experts, dense layers, MTP layers and the head, unless a rule names
+ * them. MOEQ_USAGE where rules leave nothing to choose. The caller frees, also after a failure. */
+enum moeq_status moeq_planner_init(struct moeq_planner *planner, const struct moeq_source *source,
+                                   const struct moeq_statistics *statistics,
+                                   const struct moeq_measured *measured, const struct moeq_format *levels,
+                                   size_t n_levels, struct moeq_rules *rules, struct moeq_error *err);
+void moeq_planner_free(struct moeq_planner *planner);
+
+/* The choice for each item, the best that is found within the budget. MOEQ_USAGE, with the least that will
+ * do, where it is too small. */
+enum moeq_status moeq_planner_choose(struct moeq_planner *planner, struct moeq_plan_budget budget,
+                                     uint32_t *chosen, struct moeq_error *err);
+
+/* Bytes of the package that the choices give, exactly. */
+enum moeq_status moeq_planner_package_bytes(const struct moeq_planner *planner, const uint32_t *chosen,
+                                            uint64_t *n_bytes, struct moeq_error *err);
+
+/* Entries of the PLAN, [n_items]; `damages` of each, and what follows from it, where there are measurements.
+ */
+void moeq_planner_entries(const struct moeq_planner *planner, const uint32_t *chosen,
+                          struct moeq_level_entry *entries);
+
+/* What a quantized package's manifest says of how it was made; hashes have a fixed length. NULL where memory
+ * is out. */
+json_t *moeq_quantize_options(const struct moeq_level_plan *plan, const struct moeq_statistics *statistics,
+                              bool sha256);
+
+#endif
