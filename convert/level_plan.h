@@ -28,9 +28,9 @@ struct moeq_level_entry {
     struct moeq_format format; /* none where `keep` */
     bool keep;
     double tokens;     /* that the matrix saw in calibration */
-    double importance; /* its share of what is lost with everything */
+    double importance; /* what its error weighs in the damage, as the planner defines it */
     double damage;     /* predicted, nats of KL divergence */
-    double error;      /* squared error of its outputs relative to their squares */
+    double error;      /* at this level, as the planner defines it */
 };
 
 struct moeq_level_plan {
