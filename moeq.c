@@ -7,6 +7,8 @@
 #include "cmd_eval.h"
 #include "cmd_inspect.h"
 #include "cmd_pack.h"
+#include "cmd_plan.h"
+#include "cmd_quantize.h"
 #include "cmd_tokenize.h"
 #include "cmd_verify.h"
 #include "bytes.h"
@@ -20,9 +22,10 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct moeq_verb *const verbs[] = {
-    &moeq_verb_inspect,  &moeq_verb_check,     &moeq_verb_convert, &moeq_verb_verify, &moeq_verb_eval,
-    &moeq_verb_tokenize, &moeq_verb_calibrate, &moeq_verb_pack,    &moeq_verb_bench,  NULL};
+static const struct moeq_verb *const verbs[] = {&moeq_verb_inspect,   &moeq_verb_check, &moeq_verb_convert,
+                                                &moeq_verb_verify,    &moeq_verb_eval,  &moeq_verb_tokenize,
+                                                &moeq_verb_calibrate, &moeq_verb_plan,  &moeq_verb_quantize,
+                                                &moeq_verb_pack,      &moeq_verb_bench, NULL};
 
 static const struct moeq_verb *find_verb(const char *name)
 {

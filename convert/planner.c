@@ -7,8 +7,8 @@
 
 /* ---- rules of the other matrices ---- */
 
-static const char *const other_rules[] = {"mtp=int8-g128", "attn=int8-g128", "shared=int8-g128",
-                                          "dense=int8-g128", "head=int8-g128"};
+static const char *const other_rules[] = {"attn=int8-g128", "shared=int8-g128", "dense=int8-g128",
+                                          "head=int8-g128"};
 
 static bool in_mtp(const struct moeq_planner *p, const struct moeq_weight *w)
 {

@@ -1,0 +1,250 @@
+#include "cmd_quantize.h"
+
+#include "memory.h"
+#include "model.h"
+#include "planner.h"
+#include "repack.h"
+#include "sequence.h"
+#include "summary.h"
+#include "verb.h"
+
+#include <stdlib.h>
+
+struct quantize_options {
+    struct moeq_common common;
+    const char *statistics, *plan, *out;
+    uint64_t memory;
+    bool exact, sha256, dry_run, force;
+};
+
+#define OPTION(field) offsetof(struct quantize_options, field)
+
+static const struct moeq_option options_table[] = {
+    {"stats", 0, MOEQ_OPTION_TEXT, "STATS", "statistics of moeq calibrate", OPTION(statistics), 0, 0, NULL},
+    {"plan", 'p', MOEQ_OPTION_TEXT, "PLAN", "levels of moeq plan", OPTION(plan), 0, 0, NULL},
+    {"output", 'o', MOEQ_OPTION_TEXT, "PKG", "folder of the package, usually NAME.moeq", OPTION(out), 0, 0,
+     NULL},
+    {"exact", 'x', MOEQ_OPTION_FLAG, NULL, "compute in float32 throughout, as for eval", OPTION(exact), 0, 0,
+     NULL},
+    {"sha256", 0, MOEQ_OPTION_FLAG, NULL,
+     "put the SHA-256 of every source file into the manifest, which reads the source once more",
+     OPTION(sha256), 0, 0, NULL},
+    {"dry-run", 'n', MOEQ_OPTION_FLAG, NULL,
+     "print what each tensor would become and the exact bytes; write nothing", OPTION(dry_run), 0, 0, NULL},
+    {"force", 'f', MOEQ_OPTION_FLAG, NULL,
+     "replace a package that is there; the old one is gone once writing begins", OPTION(force), 0, 0, NULL},
+    {"mem", 'm', MOEQ_OPTION_BYTES, "SIZE", "memory to use at most, as for eval", OPTION(memory), 0, 0, NULL},
+    MOEQ_LENIENT_OPTION,
+    MOEQ_COMMON_OPTIONS,
+    {NULL, 0, 0, NULL, NULL, 0, 0, 0, NULL},
+};
+
+struct quantization {
+    const struct quantize_options *options;
+    struct moeq_source source;
+    struct moeq_statistics statistics;
+    struct moeq_level_plan levels;
+    struct moeq_plan plan;
+    json_t *asked; /* for the manifest */
+};
+
+static bool is_fast(const struct quantization *q)
+{
+    return !q->options->exact && moeq_has_fast_products();
+}
+
+/* A plan that names statistics was measured on them. */
+static enum moeq_status check_statistics(const struct quantization *q, struct moeq_error *err)
+{
+    char hex[MOEQ_HASH_HEX];
+    moeq_hash_hex(q->statistics.hash, hex);
+    if (!*q->levels.statistics || strcmp(q->levels.statistics, hex) == 0)
+        return MOEQ_OK;
+    moeq_fail(err, MOEQ_USAGE, "the plan was made from other statistics, %.12s", q->levels.statistics);
+    moeq_error_in_file(err, q->options->plan);
+    moeq_error_hint(err, "give those, plan again, or set \"statistics\" to null in the plan");
+    return MOEQ_USAGE;
+}
+
+/* What decides bytes: also the arithmetic, through the inputs that are seen. */
+static const char *how(const struct quantization *q)
+{
+    return is_fast(q) ? MOEQ_IN_SEQUENCE ", bf16" : MOEQ_IN_SEQUENCE;
+}
+
+static enum moeq_status prepare(struct quantization *q, const char *src, struct moeq_error *err)
+{
+    const struct quantize_options *o = q->options;
+    enum moeq_status status = moeq_source_open_as(&q->source, src, moeq_verb_strictness(&o->common), err);
+    if (!status)
+        status = moeq_model_check(&q->source, err);
+    if (!status)
+        status = moeq_statistics_open_for(&q->statistics, o->statistics, &q->source, err);
+    if (!status && !o->common.quiet)
+        moeq_statistics_warn(&q->statistics, &q->source, "quantize");
+    if (!status)
+        status = moeq_level_plan_open(&q->levels, o->plan, err);
+    if (!status)
+        status = moeq_level_plan_check_source(&q->levels, &q->source, err);
+    if (!status)
+        status = check_statistics(q, err);
+    const struct moeq_plan_request request = {
+        .levels = &q->levels, .statistics = &q->statistics, .how = how(q)};
+    if (!status)
+        status = moeq_plan_make(&q->plan, &q->source, &request, err);
+    if (!status && !(q->asked = moeq_quantize_options(&q->levels, &q->statistics, o->sha256)))
+        status = moeq_fail_alloc(err, 0);
+    return status;
+}
+
+static json_t *result_json(const struct quantization *q, uint64_t n_bytes)
+{
+    return json_pack("{s:s, s:i, s:s, s:s, s:O, s:I}", "moeq", "quantize", "version", 1, "source",
+                     q->source.path, "architecture", q->source.config.architecture, "options", q->asked,
+                     "n_bytes", (json_int_t)n_bytes);
+}
+
+static enum moeq_status dry_run(const struct quantization *q, struct moeq_error *err)
+{
+    uint64_t n_bytes = 0;
+    size_t n_files = 0;
+    char size[MOEQ_SIZE_TEXT];
+    enum moeq_status status = moeq_repack_bytes(&q->plan, q->asked, &n_bytes, &n_files, err);
+    if (status)
+        return status;
+    if (q->options->common.json) {
+        json_t *result = result_json(q, n_bytes);
+        moeq_json_set(&result, "dry_run", json_true());
+        moeq_json_set(&result, "tensors", moeq_summary_json(&q->plan));
+        return moeq_verb_print_json(result, err);
+    }
+    status = moeq_summary_print(stdout, &q->plan, err);
+    printf("the package would have %llu bytes (%s) in %zu files\n", (unsigned long long)n_bytes,
+           moeq_size_text((double)n_bytes, size), n_files);
+    return status;
+}
+
+static enum moeq_status report(const struct quantization *q, const struct moeq_repack_result *result,
+                               double seconds, struct moeq_error *err)
+{
+    const struct quantize_options *o = q->options;
+    char size[MOEQ_SIZE_TEXT], peak[MOEQ_SIZE_TEXT];
+    if (o->common.json) {
+        json_t *json = result_json(q, result->n_bytes);
+        moeq_json_set(&json, "package", json_string(o->out));
+        moeq_json_set(&json, "already_complete", json_boolean(result->was_complete));
+        moeq_json_set(&json, "files_kept", json_integer((json_int_t)result->n_files_kept));
+        moeq_json_set(
+            &json, "timing",
+            json_pack("{s:f, s:I}", "seconds", seconds, "peak_memory_bytes", (json_int_t)moeq_peak_memory()));
+        return moeq_verb_print_json(json, err);
+    }
+    if (result->was_complete) {
+        printf("%s: already complete, from the same source, plan and statistics; nothing to do\n", o->out);
+        return MOEQ_OK;
+    }
+    enum moeq_status status = moeq_summary_print(stdout, &q->plan, err);
+    printf("%s: %s", o->out, moeq_size_text((double)result->n_bytes, size));
+    if (result->n_files_kept)
+        printf(", %zu of %zu layer files kept from the run before", result->n_files_kept, q->plan.n_files);
+    printf(", %.1f s, peak memory %s\n", seconds, moeq_size_text((double)moeq_peak_memory(), peak));
+    return status;
+}
+
+static enum moeq_status run_sequence(const struct quantization *q, struct moeq_pool *pool,
+                                     struct moeq_repack_result *result, struct moeq_error *err)
+{
+    const struct quantize_options *o = q->options;
+    uint64_t beside;
+    const uint64_t least = moeq_sequence_bytes(&q->plan, true, moeq_pool_jobs(pool), &beside);
+    const struct moeq_budget budget = moeq_verb_budget(o->memory, beside);
+    enum moeq_status status =
+        moeq_verb_check_budget(&budget, least - beside, least - beside, q->source.path, err);
+    if (status)
+        return status;
+    struct moeq_sequence_options options = {.pool = pool,
+                                            .arithmetic = is_fast(q) ? MOEQ_FAST : MOEQ_EXACT,
+                                            .corrects = !getenv("MOEQ_NO_CORRECT"),
+                                            .out = o->out,
+                                            .budget = moeq_larger(budget.n_bytes, least - beside)};
+    options.progress = moeq_progress_start("quantize", "layers", q->source.config.n_layers, o->common.quiet);
+    struct moeq_sequence *sequence = moeq_sequence_create(&q->plan, &options, err);
+    if (sequence) {
+        const struct moeq_supply supply = moeq_sequence_supply(sequence);
+        const struct moeq_repack repack = {.plan = &q->plan,
+                                           .out = o->out,
+                                           .options = q->asked,
+                                           .force = o->force,
+                                           .pool = pool,
+                                           .supply = &supply};
+        status = moeq_repack_run(&repack, result, err);
+        moeq_sequence_free(sequence);
+    } else {
+        status = err && err->status ? err->status : MOEQ_OVER_MEMORY;
+    }
+    moeq_progress_end(options.progress);
+    return status;
+}
+
+static enum moeq_status quantize(const struct quantization *q, struct moeq_error *err)
+{
+    struct moeq_repack_result result;
+    const double begin = moeq_clock();
+    struct moeq_pool *pool = moeq_verb_pool(&q->options->common, err);
+    if (!pool)
+        return MOEQ_OVER_MEMORY;
+    enum moeq_status status = run_sequence(q, pool, &result, err);
+    moeq_pool_join(pool);
+    return status ? status : report(q, &result, moeq_clock() - begin, err);
+}
+
+static enum moeq_status check_options(const struct quantize_options *o, struct moeq_error *err)
+{
+    if (!o->statistics)
+        return moeq_fail(err, MOEQ_USAGE, "--stats is missing: moeq calibrate SRC --text FILE -o STATS");
+    if (!o->plan)
+        return moeq_fail(err, MOEQ_USAGE,
+                         "--plan is missing: moeq plan SRC --stats STATS --budget 4.0bpw -o PLAN");
+    if (o->out || o->dry_run)
+        return MOEQ_OK;
+    moeq_fail(err, MOEQ_USAGE, "where to? -o is missing");
+    moeq_error_hint(err, "give -o NAME.moeq, or --dry-run to see what would be done");
+    return MOEQ_USAGE;
+}
+
+static enum moeq_status run(void *options, const char *const *positional, size_t n_positional,
+                            struct moeq_error *err)
+{
+    struct quantization q = {.options = options};
+    (void)n_positional;
+    enum moeq_status status = check_options(q.options, err);
+    if (!status)
+        status = prepare(&q, positional[0], err);
+    if (!status)
+        status = q.options->dry_run ? dry_run(&q, err) : quantize(&q, err);
+    json_decref(q.asked);
+    moeq_plan_free(&q.plan);
+    moeq_level_plan_close(&q.levels);
+    moeq_statistics_close(&q.statistics);
+    moeq_source_close(&q.source);
+    return status;
+}
+
+const struct moeq_verb moeq_verb_quantize = {
+    .name = "quantize",
+    .arguments = "SRC --stats STATS --plan PLAN -o PKG",
+    .summary = "make the package of a plan, layer by layer on what the quantized layers give",
+    .details =
+        "The tokens of the statistics go through the model once more, through the source's weights and "
+        "through "
+        "those of the package. Each layer is rounded with error feedback (GPTQ) on what the quantized layers "
+        "before it give, its experts toward what the source's would have given.\n\n"
+        "PKG appears complete and checked, or not as a package at all. A run that was stopped is finished by "
+        "the "
+        "same command: layers that are complete are kept. The bytes do not depend on --jobs or --mem.",
+    .options = options_table,
+    .n_positional_min = 1,
+    .n_positional_max = 1,
+    .options_size = sizeof(struct quantize_options),
+    .run = run,
+};
