@@ -32,11 +32,6 @@ enum moeq_status moeq_damage_save(const struct moeq_out_dir *dir, const char *na
     return status;
 }
 
-static size_t n_columns(const struct moeq_damages *d)
-{
-    return d->n_levels + d->n_nearest;
-}
-
 /* Each matrix's tokens, importance and errors in one array. */
 static json_t *layer_json(const struct moeq_damages *d, const struct moeq_damage_layer *l)
 {
@@ -45,8 +40,8 @@ static json_t *layer_json(const struct moeq_damages *d, const struct moeq_damage
         json_t *numbers = json_array();
         moeq_json_append(&numbers, json_real(l->tokens[i]));
         moeq_json_append(&numbers, json_real(l->importance[i]));
-        for (size_t k = 0; k < n_columns(d); k++)
-            moeq_json_append(&numbers, json_real(l->errors[i * n_columns(d) + k]));
+        for (size_t k = 0; k < d->n_levels; k++)
+            moeq_json_append(&numbers, json_real(l->errors[i * d->n_levels + k]));
         moeq_json_append(&matrices, numbers);
     }
     return json_pack("{s:o}", "matrices", matrices);
@@ -59,15 +54,15 @@ static bool read_layer(const struct moeq_damages *d, const json_t *document, str
         return false;
     for (size_t i = 0; i < l->n; i++) {
         const json_t *numbers = json_array_get(matrices, i);
-        if (json_array_size(numbers) != 2 + n_columns(d))
+        if (json_array_size(numbers) != 2 + d->n_levels)
             return false;
         l->tokens[i] = json_number_value(json_array_get(numbers, 0));
         l->importance[i] = json_number_value(json_array_get(numbers, 1));
-        for (size_t k = 0; k < n_columns(d); k++) {
+        for (size_t k = 0; k < d->n_levels; k++) {
             const json_t *number = json_array_get(numbers, 2 + k);
             if (!json_is_number(number) || !(json_number_value(number) >= 0))
                 return false;
-            l->errors[i * n_columns(d) + k] = json_number_value(number);
+            l->errors[i * d->n_levels + k] = json_number_value(number);
         }
     }
     return true;
@@ -78,24 +73,14 @@ static bool read_layer(const struct moeq_damages *d, const json_t *document, str
 struct measuring {
     const struct moeq_damages *d;
     struct moeq_calibrated calibrated;
-    struct moeq_bytes loaded, packed, rounded;
+    struct moeq_bytes loaded, packed;
 };
 
-static enum moeq_status decode_all(const struct moeq_matrix *m, struct moeq_bytes *to, struct moeq_error *err)
-{
-    enum moeq_status status = moeq_bytes_resize(to, (size_t)(m->rows * m->cols * sizeof(float)), err);
-    for (uint64_t r = 0; !status && r < m->rows; r++)
-        moeq_decode(m, r, 0, m->cols, (float *)(void *)to->data + r * m->cols);
-    return status;
-}
-
-/* The error of one level for w [rows, cols]: with feedback, or of the nearest codes. */
-static enum moeq_status measure_level(struct measuring *m, const struct moeq_format *format, bool nearest,
-                                      uint64_t rows, uint64_t cols, const float *w, double *error,
-                                      struct moeq_error *err)
+/* The error of one level for w [rows, cols]. */
+static enum moeq_status measure_level(struct measuring *m, const struct moeq_format *format, uint64_t rows,
+                                      uint64_t cols, const float *w, double *error, struct moeq_error *err)
 {
     struct moeq_gptq_report report = {0};
-    const struct moeq_gptq_factor *factor = &m->calibrated.factor;
     uint64_t n_bytes, n_padded;
     enum moeq_status status = moeq_packed_size(*format, rows, cols, &n_bytes, &n_padded, err);
     if (!status)
@@ -103,21 +88,10 @@ static enum moeq_status measure_level(struct measuring *m, const struct moeq_for
     if (status)
         return status;
     memset(m->packed.data, 0, m->packed.n_bytes);
-    if (!nearest) {
-        status = moeq_gptq_encode(factor, format, rows, w, false, m->d->pool, m->packed.data, &report, err);
-        *error = report.error;
-        return status;
-    }
-    const struct moeq_matrix q = {*format, rows, cols, m->packed.data, n_bytes};
-    for (uint64_t r = 0; !status && r < rows; r += MOEQ_ROWS_PER_PIECE)
-        status = format->level->encode(format, rows, cols, r,
-                                       rows - r < MOEQ_ROWS_PER_PIECE ? rows - r : MOEQ_ROWS_PER_PIECE,
-                                       w + r * cols, m->packed.data, err);
-    if (!status)
-        status = decode_all(&q, &m->rounded, err);
-    return status ? status
-                  : moeq_gptq_measure(factor, rows, w, (const float *)(const void *)m->rounded.data,
-                                      m->d->pool, error, err);
+    status = moeq_gptq_encode(&m->calibrated.factor, format, rows, w, false, m->d->pool, m->packed.data,
+                              &report, err);
+    *error = report.error;
+    return status;
 }
 
 static enum moeq_status measure_matrix(struct measuring *m, const struct moeq_matrix *matrix, size_t i,
@@ -134,12 +108,10 @@ static enum moeq_status measure_matrix(struct measuring *m, const struct moeq_ma
         status = moeq_calibrated_prepare(&m->calibrated, w, err);
     if (!status)
         status = moeq_calibrated_decode(&m->calibrated, matrix, 0, step, &values, err);
-    for (size_t k = 0; !status && k < n_columns(d); k++) {
-        const bool nearest = k >= d->n_levels;
+    for (size_t k = 0; !status && k < d->n_levels; k++) {
         double error = 0;
-        status = measure_level(m, nearest ? &d->nearest[k - d->n_levels] : &d->levels[k], nearest, rows,
-                               matrix->cols, values, &error, err);
-        l->errors[i * n_columns(d) + k] = error / share * l->importance[i];
+        status = measure_level(m, &d->levels[k], rows, matrix->cols, values, &error, err);
+        l->errors[i * d->n_levels + k] = error / share * l->importance[i];
     }
     if (status)
         moeq_error_in_tensor(err, w->name);
@@ -168,7 +140,7 @@ static enum moeq_status list_weights(const struct moeq_damages *d, int layer, st
     l->weights = moeq_calloc(l->n, sizeof *l->weights, err);
     l->tokens = moeq_calloc(l->n, sizeof *l->tokens, err);
     l->importance = moeq_calloc(l->n, sizeof *l->importance, err);
-    l->errors = moeq_calloc(l->n * n_columns(d), sizeof *l->errors, err);
+    l->errors = moeq_calloc(l->n * d->n_levels, sizeof *l->errors, err);
     if (!l->weights || !l->tokens || !l->importance || !l->errors)
         return MOEQ_OVER_MEMORY;
     for (size_t i = 0; i < l->n; i++) {
@@ -201,7 +173,6 @@ enum moeq_status moeq_damage_measure(const struct moeq_damages *damages, int lay
     moeq_calibrated_free(&m.calibrated);
     moeq_bytes_free(&m.loaded);
     moeq_bytes_free(&m.packed);
-    moeq_bytes_free(&m.rounded);
     return status ? status : moeq_damage_save(d->dir, name, d->identity, layer_json(d, out), err);
 }
 

@@ -22,9 +22,6 @@ struct moeq_damages {
     struct moeq_pool *pool;
     const struct moeq_format *levels; /* [n_levels]: integers or fp8, encoded with error feedback */
     size_t n_levels;
-    const struct moeq_format
-        *nearest; /* [n_nearest]: rounded to the nearest codes, as probes do (probes.h) */
-    size_t n_nearest;
     const struct moeq_out_dir *dir; /* where the measured are kept */
     const char *identity; /* of what they are measured from and how: those of another are not taken */
     struct moeq_progress *progress; /* counts matrices; may be NULL */
@@ -36,7 +33,7 @@ struct moeq_damage_layer {
     size_t n;                           /* matrices: 3 x experts */
     const struct moeq_weight **weights; /* [n] */
     double *tokens, *importance;        /* [n]: see moeq_calibrated_weigh */
-    double *errors;                     /* [n, n_levels + n_nearest]: importance included */
+    double *errors;                     /* [n, n_levels]: importance included */
 };
 
 /* Measures a layer with experts, or reads what was measured. The caller frees it, also after a failure. */

@@ -5,14 +5,26 @@
 #define PROBES_NAME "probes.json"
 #define N_SIZES     2
 
+/* To be changed with what is measured, or how: what was kept before is then of no use. */
+#define METHOD "probes with error feedback, exact"
+
 const char *const moeq_expert_kinds[MOEQ_EXPERT_KINDS] = {"gate", "up", "down"};
 
 /* What probes round to: a large error and a small one. */
 static const char *const sizes[N_SIZES] = {"int2-g64", "int4-g64"};
 
-static enum moeq_status size_format(size_t i, struct moeq_format *format, struct moeq_error *err)
+static enum moeq_status list_levels(struct moeq_measured *d, struct moeq_error *err)
 {
-    return moeq_format_parse(sizes[i], (struct moeq_format){.group = 64}, format, err);
+    enum moeq_status status = MOEQ_OK;
+    d->n_columns = d->m.n_levels + N_SIZES;
+    d->levels = moeq_calloc(d->n_columns, sizeof *d->levels, err);
+    if (!d->levels)
+        return MOEQ_OVER_MEMORY;
+    memcpy(d->levels, d->m.levels, d->m.n_levels * sizeof *d->levels);
+    for (size_t i = 0; !status && i < N_SIZES; i++)
+        status = moeq_format_parse(sizes[i], (struct moeq_format){.group = 64}, &d->levels[d->m.n_levels + i],
+                                   err);
+    return status;
 }
 
 static uint64_t n_windows_of(const struct moeq_measuring *m)
@@ -27,16 +39,14 @@ static uint64_t n_windows_of(const struct moeq_measuring *m)
 static enum moeq_status identify(struct moeq_measured *d, struct moeq_error *err)
 {
     char hex[MOEQ_HASH_HEX], text[MOEQ_FORMAT_BYTES];
-    json_t *what = json_array();
+    json_t *what = json_pack("[s]", METHOD);
     moeq_hash_hex(d->m.statistics->hash, hex);
     moeq_json_append(&what, json_string(MOEQ_VERSION));
     moeq_json_append(&what, json_string(hex));
     moeq_json_append(&what, json_integer((json_int_t)n_windows_of(&d->m)));
     moeq_json_append(&what, json_integer(MOEQ_MEASURED_ROWS));
-    for (size_t i = 0; i < d->m.n_levels; i++)
-        moeq_json_append(&what, json_string(moeq_format_text(d->m.levels[i], text)));
-    for (size_t i = 0; i < N_SIZES; i++)
-        moeq_json_append(&what, json_string(sizes[i]));
+    for (size_t i = 0; i < d->n_columns; i++)
+        moeq_json_append(&what, json_string(moeq_format_text(d->levels[i], text)));
     char *line = what ? moeq_json_text(what, false) : NULL;
     if (line)
         moeq_hash_hex(moeq_hash_bytes(line, strlen(line)), d->identity);
@@ -61,11 +71,7 @@ static enum moeq_status open_folder(struct moeq_measured *d, struct moeq_error *
 static enum moeq_status list_probes(struct moeq_measured *d, struct moeq_error *err)
 {
     const struct moeq_config *c = &d->m.source->config;
-    struct moeq_format formats[N_SIZES];
-    enum moeq_status status = MOEQ_OK;
     size_t n = 0;
-    for (size_t i = 0; !status && i < N_SIZES; i++)
-        status = size_format(i, &formats[i], err);
     for (uint32_t l = 0; l < c->n_layers; l++)
         d->n_layers += moeq_config_layer_is_moe(c, l);
     d->layers = moeq_calloc(d->n_layers, sizeof *d->layers, err);
@@ -82,9 +88,9 @@ static enum moeq_status list_probes(struct moeq_measured *d, struct moeq_error *
                 d->probes[d->n_probes++] =
                     (struct moeq_probe){.layer = (int)l,
                                         .part = (enum moeq_part)((int)MOEQ_PART_EXPERT_GATE + (int)k),
-                                        .format = formats[i]};
+                                        .format = d->levels[d->m.n_levels + i]};
     }
-    return status;
+    return MOEQ_OK;
 }
 
 enum moeq_status moeq_measured_open(struct moeq_measured *measured, const struct moeq_measuring *measuring,
@@ -92,7 +98,9 @@ enum moeq_status moeq_measured_open(struct moeq_measured *measured, const struct
 {
     struct moeq_measured *d = measured;
     *d = (struct moeq_measured){.m = *measuring, .dir = {.fd = -1}};
-    enum moeq_status status = identify(d, err);
+    enum moeq_status status = list_levels(d, err);
+    if (!status)
+        status = identify(d, err);
     if (!status)
         status = list_probes(d, err);
     if (!status && !d->n_layers) {
@@ -108,6 +116,7 @@ void moeq_measured_close(struct moeq_measured *measured)
     for (size_t i = 0; d->layers && i < d->n_layers; i++)
         moeq_damage_free(&d->layers[i]);
     free(d->layers);
+    free(d->levels);
     free(d->gains);
     free(d->probes);
     if (d->dir.fd >= 0)
@@ -121,20 +130,15 @@ enum moeq_status moeq_measured_damages(struct moeq_measured *measured, struct mo
                                        struct moeq_error *err)
 {
     struct moeq_measured *d = measured;
-    struct moeq_format nearest[N_SIZES];
     const struct moeq_damages damages = {.source = d->m.source,
                                          .statistics = d->m.statistics,
                                          .pool = d->m.pool,
-                                         .levels = d->m.levels,
-                                         .n_levels = d->m.n_levels,
-                                         .nearest = nearest,
-                                         .n_nearest = N_SIZES,
+                                         .levels = d->levels,
+                                         .n_levels = d->n_columns,
                                          .dir = &d->dir,
                                          .identity = d->identity,
                                          .progress = progress};
     enum moeq_status status = MOEQ_OK;
-    for (size_t i = 0; !status && i < N_SIZES; i++)
-        status = size_format(i, &nearest[i], err);
     for (size_t i = 0; !status && i < d->n_layers; i++)
         status = moeq_damage_measure(&damages, d->layers[i].layer, &d->layers[i], err);
     return status;
@@ -177,12 +181,21 @@ static bool read_probes(struct moeq_measured *d)
     return found;
 }
 
+static enum moeq_status encode_probe(void *encoder, const struct moeq_weight *weight,
+                                     const struct moeq_format *format, const struct moeq_matrix *matrix,
+                                     uint8_t *packed, struct moeq_error *err)
+{
+    return moeq_calibrated_encode(encoder, weight, format, matrix, packed, err);
+}
+
 static enum moeq_status run_probes(struct moeq_measured *d, struct moeq_progress *progress,
                                    struct moeq_error *err)
 {
     int32_t *tokens = choose_windows(&d->m, err);
     if (!tokens)
         return err && err->status ? err->status : MOEQ_OVER_MEMORY;
+    struct moeq_calibrated calibrated;
+    moeq_calibrated_init(&calibrated, d->m.statistics, d->m.pool);
     /* Exact: rounding of activations tips choices of experts, too, and would be in every probe. */
     const struct moeq_probing probing = {.source = d->m.source,
                                          .pool = d->m.pool,
@@ -190,11 +203,14 @@ static enum moeq_status run_probes(struct moeq_measured *d, struct moeq_progress
                                          .n_windows = n_windows_of(&d->m),
                                          .context = d->m.statistics->context,
                                          .arithmetic = MOEQ_EXACT,
+                                         .encode = encode_probe,
+                                         .encoder = &calibrated,
                                          .probes = d->probes,
                                          .n_probes = d->n_probes,
                                          .budget = d->m.budget,
                                          .progress = progress};
     enum moeq_status status = moeq_probes_run(&probing, err);
+    moeq_calibrated_free(&calibrated);
     free(tokens);
     if (status)
         return status;
@@ -207,18 +223,13 @@ static enum moeq_status run_probes(struct moeq_measured *d, struct moeq_progress
                             json_pack("{s:o, s:o}", "klds", klds, "kld_errors", errors), err);
 }
 
-size_t moeq_measured_columns(const struct moeq_measured *measured)
-{
-    return measured->m.n_levels + N_SIZES;
-}
-
 /* The error that a probe injected: of all matrices of its kind in its layer. */
 static double probe_error(const struct moeq_measured *d, size_t layer, size_t kind, size_t size)
 {
     const struct moeq_damage_layer *l = &d->layers[layer];
     double sum = 0;
     for (size_t i = kind; i < l->n; i += MOEQ_EXPERT_KINDS)
-        sum += l->errors[i * moeq_measured_columns(d) + d->m.n_levels + size];
+        sum += l->errors[i * d->n_columns + d->m.n_levels + size];
     return sum;
 }
 

@@ -27,7 +27,9 @@ struct moeq_measured {
     struct moeq_measuring m;
     struct moeq_out_dir dir;
     char identity[MOEQ_HASH_HEX];
-    struct moeq_damage_layer *layers; /* [n_layers] with experts */
+    struct moeq_format *levels; /* [n_columns]: those asked for, then those of the probes */
+    size_t n_columns;
+    struct moeq_damage_layer *layers; /* [n_layers] with experts; errors [matrices, n_columns] */
     size_t n_layers;
     struct moeq_probe *probes; /* [n_layers, kinds, sizes] */
     size_t n_probes;
@@ -44,9 +46,6 @@ enum moeq_status moeq_measured_damages(struct moeq_measured *measured, struct mo
                                        struct moeq_error *err);
 enum moeq_status moeq_measured_probes(struct moeq_measured *measured, struct moeq_progress *progress,
                                       struct moeq_error *err);
-
-/* Errors of a matrix in a layer's: those of the levels come first. */
-size_t moeq_measured_columns(const struct moeq_measured *measured);
 
 /* Bytes that it takes at least, and what of them is not the sweep's. */
 uint64_t moeq_measured_bytes(const struct moeq_measuring *measuring, unsigned n_jobs, uint64_t *beside);

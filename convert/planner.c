@@ -89,7 +89,7 @@ static enum moeq_status add_item(struct moeq_planner *p, const struct moeq_weigh
     p->groups[i] = (uint32_t)(layer * MOEQ_EXPERT_KINDS + kind);
     p->tokens[i] = l ? l->tokens[at] : NAN;
     p->importance[i] = l ? l->importance[at] : NAN;
-    const double *errors = l ? l->errors + at * moeq_measured_columns(p->measured) : NULL;
+    const double *errors = l ? l->errors + at * p->measured->n_columns : NULL;
     for (size_t k = 0; !status && k < n_choices; k++) {
         uint64_t n_bytes;
         status = moeq_packed_size(k < p->n_levels ? p->levels[k] : w->format, w->rows, w->cols, &n_bytes,

@@ -1,7 +1,6 @@
 #include "probes.h"
 
 #include "interrupt.h"
-#include "nearest.h"
 #include "tally.h"
 
 #include <math.h>
@@ -13,7 +12,6 @@
 struct job {
     const struct moeq_probing *p;
     struct moeq_bytes *packed; /* [n_probes]: the replaced matrix of the current expert */
-    struct moeq_bytes rows;    /* of a matrix, in float32 */
     struct moeq_sweep sweep;
     /* of the head */
     uint64_t first_entry, n_entries, n_chunk;
@@ -52,8 +50,10 @@ static enum moeq_status replace(void *context, const struct moeq_unit *unit, siz
         status = moeq_packed_size(probe->format, m->rows, m->cols, &n_bytes, &n_padded, err);
         if (!status)
             status = moeq_bytes_resize(packed, (size_t)n_padded, err);
-        if (!status)
-            status = moeq_encode_nearest(j->p->pool, m, &probe->format, &j->rows, packed->data, err);
+        if (status)
+            break;
+        memset(packed->data, 0, packed->n_bytes);
+        status = j->p->encode(j->p->encoder, unit->weights[i], &probe->format, m, packed->data, err);
         moeq_error_in_tensor(err, unit->weights[i]->name);
         *m = (struct moeq_matrix){probe->format, m->rows, m->cols, packed->data, n_bytes};
     }
@@ -187,7 +187,6 @@ enum moeq_status moeq_probes_run(const struct moeq_probing *probing, struct moeq
     for (size_t i = 0; j.packed && i < probing->n_probes; i++)
         moeq_bytes_free(&j.packed[i]);
     free(j.packed);
-    moeq_bytes_free(&j.rows);
     return status;
 }
 

@@ -1,5 +1,5 @@
-/* Probes: what rounding the matrices of one kind in one layer does to the model's output, for many kinds and
- * layers in one sweep.
+/* Probes: what other codes for the matrices of one kind in one layer do to the model's output, for many kinds
+ * and layers in one sweep.
  *
  * The windows go through the sweep once as they are and once more for each probe, as a branch (branches.h) in
  * which those matrices of all experts of the layer are replaced by the nearest codes of a level. KL
@@ -23,6 +23,11 @@ struct moeq_probing {
     const int32_t *tokens; /* [n_windows, context] */
     uint64_t n_windows, context;
     enum moeq_arithmetic arithmetic;
+    /* Gives a probe's codes: `packed`, all zero, has the bytes of the format, padded. */
+    enum moeq_status (*encode)(void *encoder, const struct moeq_weight *weight,
+                               const struct moeq_format *format, const struct moeq_matrix *matrix,
+                               uint8_t *packed, struct moeq_error *err);
+    void *encoder;
     struct moeq_probe *probes; /* [n_probes] */
     size_t n_probes;
     uint64_t budget;                /* bytes for the sweep; UINT64_MAX: as it likes */
