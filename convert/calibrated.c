@@ -240,30 +240,15 @@ enum moeq_status moeq_calibrated_decode(struct moeq_calibrated *calibrated, cons
     return status ? status : moeq_pool_for(c->pool, rows, 16, decode_rows, &d, err);
 }
 
-enum moeq_status moeq_calibrated_encode(struct moeq_calibrated *calibrated, const struct moeq_weight *weight,
-                                        const struct moeq_format *format, const struct moeq_matrix *matrix,
-                                        uint8_t *packed, struct moeq_error *err)
-{
-    struct moeq_calibrated *c = calibrated;
-    struct moeq_gptq_report report;
-    float *w;
-    enum moeq_status status = moeq_calibrated_prepare(c, weight, err);
-    if (!status)
-        status = moeq_calibrated_decode(c, matrix, 0, 1, &w, err);
-    if (!status)
-        status = moeq_gptq_encode(&c->factor, format, matrix->rows, w, false, c->pool, packed, &report, err);
-    if (status)
-        moeq_error_in_tensor(err, weight->name);
-    return status;
-}
-
 enum moeq_status moeq_calibrated_encode_seen(struct moeq_calibrated *calibrated,
+                                             const struct moeq_weight *weight,
                                              const struct moeq_format *format,
                                              const struct moeq_matrix *matrix, const double *cross,
-                                             uint8_t *packed, struct moeq_error *err)
+                                             uint8_t *packed, double *error, struct moeq_error *err)
 {
     struct moeq_calibrated *c = calibrated;
-    struct moeq_gptq_report report;
+    struct moeq_gptq_report report = {0};
+    double tokens, importance = 0;
     float *w;
     enum moeq_status status = moeq_calibrated_decode(c, matrix, 0, 1, &w, err);
     if (!status && cross) {
@@ -272,9 +257,24 @@ enum moeq_status moeq_calibrated_encode_seen(struct moeq_calibrated *calibrated,
                                        (float *)(void *)c->moved.data, err);
         w = (float *)(void *)c->moved.data;
     }
-    return status
-               ? status
-               : moeq_gptq_encode(&c->factor, format, matrix->rows, w, false, c->pool, packed, &report, err);
+    if (!status)
+        status = moeq_gptq_encode(&c->factor, format, matrix->rows, w, false, c->pool, packed, &report, err);
+    if (!status)
+        status = moeq_calibrated_weigh(c, weight, &tokens, &importance, err);
+    *error = report.error * importance;
+    return status;
+}
+
+enum moeq_status moeq_calibrated_encode(struct moeq_calibrated *calibrated, const struct moeq_weight *weight,
+                                        const struct moeq_format *format, const struct moeq_matrix *matrix,
+                                        uint8_t *packed, double *error, struct moeq_error *err)
+{
+    enum moeq_status status = moeq_calibrated_prepare(calibrated, weight, err);
+    if (!status)
+        status = moeq_calibrated_encode_seen(calibrated, weight, format, matrix, NULL, packed, error, err);
+    if (status)
+        moeq_error_in_tensor(err, weight->name);
+    return status;
 }
 
 uint64_t moeq_calibrated_bytes(const struct moeq_weight *weight)

@@ -38,11 +38,12 @@ const char *moeq_calibrated_name(const struct moeq_weight *weight, char name[MOE
 bool moeq_calibrated_applies(const struct moeq_statistics *statistics, const struct moeq_weight *weight,
                              const struct moeq_format *format);
 
-/* Encodes the matrix of a weight into `packed`, all zero, of the format's size. One call at a time; uses the
- * pool. Results do not depend on what was encoded before. */
+/* Encodes the matrix of a weight into `packed`, all zero, of the format's size; *error is that of its
+ * outputs, with its importance (moeq_calibrated_weigh). One call at a time; uses the pool. Results do not
+ * depend on what was encoded before. */
 enum moeq_status moeq_calibrated_encode(struct moeq_calibrated *calibrated, const struct moeq_weight *weight,
                                         const struct moeq_format *format, const struct moeq_matrix *matrix,
-                                        uint8_t *packed, struct moeq_error *err);
+                                        uint8_t *packed, double *error, struct moeq_error *err);
 
 /* The parts of that: the factor of the second moments of a weight's inputs: those of the statistics, an
  * expert's mixed with its layer's. */
@@ -66,9 +67,10 @@ enum moeq_status moeq_calibrated_prepare_seen(struct moeq_calibrated *calibrated
 /* Encodes a matrix on the factor that was prepared last; with `cross`, the mean cross moments that were mixed
  * then, toward what the original model's inputs give (moeq_gptq_correct). */
 enum moeq_status moeq_calibrated_encode_seen(struct moeq_calibrated *calibrated,
+                                             const struct moeq_weight *weight,
                                              const struct moeq_format *format,
                                              const struct moeq_matrix *matrix, const double *cross,
-                                             uint8_t *packed, struct moeq_error *err);
+                                             uint8_t *packed, double *error, struct moeq_error *err);
 
 /* The matrix in float32, [rows, cols], valid until the next; the rows from `first` on, every step-th. */
 enum moeq_status moeq_calibrated_decode(struct moeq_calibrated *calibrated, const struct moeq_matrix *matrix,

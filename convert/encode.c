@@ -89,6 +89,20 @@ static void add_pieces(struct encoding *e, size_t item, uint64_t row, uint64_t n
     }
 }
 
+static enum moeq_status encode_calibrated(struct moeq_encoder *encoder, const struct moeq_plan_item *item,
+                                          size_t i, const struct moeq_matrix *matrix, uint8_t *packed,
+                                          struct moeq_error *err)
+{
+    double error;
+    if (encoder->supply)
+        return encoder->supply->read(encoder->supply->context, i, packed, err);
+    enum moeq_status status = moeq_calibrated_encode(&encoder->calibrated, item->weight, &item->format,
+                                                     matrix, packed, &error, err);
+    if (!status && encoder->errors)
+        encoder->errors[i] = error;
+    return status;
+}
+
 enum moeq_status moeq_encode_batch(struct moeq_encoder *encoder, const struct moeq_plan *plan,
                                    const struct moeq_batch *batch, const struct moeq_matrix *matrices,
                                    uint8_t *const *parts, struct moeq_error *err)
@@ -114,11 +128,8 @@ enum moeq_status moeq_encode_batch(struct moeq_encoder *encoder, const struct mo
     }
     enum moeq_status status = moeq_pool_for(encoder->pool, e.n_pieces, 1, encode_piece, &e, err);
     for (size_t i = 0; !status && i < batch->n_items; i++)
-        if (e.items[i].is_calibrated && encoder->supply)
-            status = encoder->supply->read(encoder->supply->context, batch->first + i, parts[i], err);
-        else if (e.items[i].is_calibrated) /* as a whole: the pool works on one after the other */
-            status = moeq_calibrated_encode(&encoder->calibrated, e.items[i].weight, &e.items[i].format,
-                                            &matrices[i], parts[i], err);
+        if (e.items[i].is_calibrated) /* as a whole: the pool works on one after the other */
+            status = encode_calibrated(encoder, &e.items[i], batch->first + i, &matrices[i], parts[i], err);
     free(e.pieces);
     return status;
 }

@@ -13,6 +13,7 @@ struct moeq_encoder {
     struct moeq_bytes *workers;        /* [jobs of the pool]: rows in float32 */
     struct moeq_calibrated calibrated; /* for plans with statistics, */
     const struct moeq_supply *supply;  /* if this is not where their bytes come from; NULL: it is not */
+    double *errors;                    /* [items of the plan]: gets those of calibrated items; or NULL */
 };
 
 enum moeq_status moeq_encoder_init(struct moeq_encoder *encoder, const struct moeq_plan *plan,

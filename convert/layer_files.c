@@ -412,6 +412,7 @@ static enum moeq_status run_init(struct run *r, struct moeq_error *err)
         return MOEQ_OVER_MEMORY;
     enum moeq_status status = moeq_encoder_init(&r->encoder, files->plan, files->pool, err);
     r->encoder.supply = files->supply;
+    r->encoder.errors = files->errors;
     return status ? status : moeq_copier_init(&r->copier, files->pool, err);
 }
 

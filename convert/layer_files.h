@@ -24,6 +24,7 @@ struct moeq_layer_files {
     struct moeq_provenance *provenance; /* gets the slices of what is not kept */
     struct moeq_layer_hashes *hashes;   /* [files of the plan]: likewise */
     const struct moeq_supply *supply;   /* where calibrated items come from; NULL: they are made here */
+    double *errors; /* [items of the plan]: gets those of calibrated items that are made here; or NULL */
 };
 
 /* Of several failures that of the lowest batch is reported; files before it are complete, nothing is left of

@@ -87,6 +87,7 @@ static enum moeq_status list_probes(struct moeq_measured *d, struct moeq_error *
             for (size_t i = 0; i < N_SIZES; i++)
                 d->probes[d->n_probes++] =
                     (struct moeq_probe){.layer = (int)l,
+                                        .expert = -1,
                                         .part = (enum moeq_part)((int)MOEQ_PART_EXPERT_GATE + (int)k),
                                         .format = d->levels[d->m.n_levels + i]};
     }
@@ -146,27 +147,6 @@ enum moeq_status moeq_measured_damages(struct moeq_measured *measured, struct mo
 
 /* ---- probes ---- */
 
-/* Windows evenly from all texts. free() them. */
-static int32_t *choose_windows(const struct moeq_measuring *m, struct moeq_error *err)
-{
-    const struct moeq_statistics *st = m->statistics;
-    const uint64_t context = st->context, n_all = moeq_statistics_tokens(st), n = n_windows_of(m);
-    int32_t *all = moeq_calloc(n_all, sizeof *all, err), *chosen = moeq_calloc(n * context, sizeof *all, err);
-    enum moeq_status status = all && chosen ? MOEQ_OK : MOEQ_OVER_MEMORY;
-    int32_t *to = all;
-    for (size_t t = 0; !status && t < st->n_texts; t++) {
-        status = moeq_statistics_read_tokens(st, t, to, err);
-        to += st->texts[t].n_windows * context;
-    }
-    for (uint64_t i = 0; !status && i < n; i++)
-        memcpy(chosen + i * context, all + i * (n_all / context) / n * context, context * sizeof *chosen);
-    free(all);
-    if (!status)
-        return chosen;
-    free(chosen);
-    return NULL;
-}
-
 static bool read_probes(struct moeq_measured *d)
 {
     json_t *kept = moeq_damage_load(&d->dir, PROBES_NAME, d->identity);
@@ -181,17 +161,28 @@ static bool read_probes(struct moeq_measured *d)
     return found;
 }
 
-static enum moeq_status encode_probe(void *encoder, const struct moeq_weight *weight,
-                                     const struct moeq_format *format, const struct moeq_matrix *matrix,
-                                     uint8_t *packed, struct moeq_error *err)
+static enum moeq_status encode_probe(void *replacer, const struct moeq_probe *probe,
+                                     const struct moeq_weight *weight, struct moeq_matrix *matrix,
+                                     struct moeq_bytes *bytes, struct moeq_error *err)
 {
-    return moeq_calibrated_encode(encoder, weight, format, matrix, packed, err);
+    uint64_t n_bytes, n_padded;
+    double error;
+    enum moeq_status status =
+        moeq_packed_size(probe->format, matrix->rows, matrix->cols, &n_bytes, &n_padded, err);
+    if (!status)
+        status = moeq_bytes_resize(bytes, (size_t)n_padded, err);
+    if (status)
+        return status;
+    memset(bytes->data, 0, bytes->n_bytes);
+    status = moeq_calibrated_encode(replacer, weight, &probe->format, matrix, bytes->data, &error, err);
+    *matrix = (struct moeq_matrix){probe->format, matrix->rows, matrix->cols, bytes->data, n_bytes};
+    return status;
 }
 
 static enum moeq_status run_probes(struct moeq_measured *d, struct moeq_progress *progress,
                                    struct moeq_error *err)
 {
-    int32_t *tokens = choose_windows(&d->m, err);
+    int32_t *tokens = moeq_statistics_windows(d->m.statistics, n_windows_of(&d->m), err);
     if (!tokens)
         return err && err->status ? err->status : MOEQ_OVER_MEMORY;
     struct moeq_calibrated calibrated;
@@ -203,8 +194,8 @@ static enum moeq_status run_probes(struct moeq_measured *d, struct moeq_progress
                                          .n_windows = n_windows_of(&d->m),
                                          .context = d->m.statistics->context,
                                          .arithmetic = MOEQ_EXACT,
-                                         .encode = encode_probe,
-                                         .encoder = &calibrated,
+                                         .replace = encode_probe,
+                                         .replacer = &calibrated,
                                          .probes = d->probes,
                                          .n_probes = d->n_probes,
                                          .budget = d->m.budget,

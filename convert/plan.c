@@ -64,9 +64,8 @@ static bool is_outside_layers(enum moeq_role role)
 }
 
 /* What a weight is encoded with decides its bytes: the reason, which the plan's hash covers, says it. */
-static void name_statistics(struct moeq_plan_item *item, const struct moeq_plan_request *request)
+static void name_statistics(struct moeq_plan_item *item, const struct moeq_statistics *statistics)
 {
-    const struct moeq_statistics *statistics = request->statistics;
     char hex[MOEQ_HASH_HEX];
     const size_t used = strlen(item->reason);
     item->is_calibrated = statistics && !moeq_format_equal(item->format, item->weight->format) &&
@@ -74,8 +73,7 @@ static void name_statistics(struct moeq_plan_item *item, const struct moeq_plan_
     if (!item->is_calibrated)
         return;
     moeq_hash_hex(statistics->hash, hex);
-    snprintf(item->reason + used, sizeof item->reason - used, ", calibrated on %.12s%s%s", hex,
-             request->how ? ", " : "", request->how ? request->how : "");
+    snprintf(item->reason + used, sizeof item->reason - used, ", calibrated on %.12s", hex);
 }
 
 /* The bytes of a tensor that becomes integers depend on how its scales are found: the reason says so, and
@@ -138,7 +136,7 @@ static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_co
         return MOEQ_USAGE;
     }
     name_scales(item);
-    name_statistics(item, request);
+    name_statistics(item, request->statistics);
     return MOEQ_OK;
 }
 
@@ -360,7 +358,7 @@ static enum moeq_status decide_all(struct moeq_plan *plan, const struct moeq_pla
 enum moeq_status moeq_plan_make(struct moeq_plan *plan, const struct moeq_source *source,
                                 const struct moeq_plan_request *request, struct moeq_error *err)
 {
-    *plan = (struct moeq_plan){.source = source, .statistics = request->statistics};
+    *plan = (struct moeq_plan){.source = source, .statistics = request->statistics, .how = request->how};
     if (!moeq_config_is_computed(&source->config) &&
         (request->has_level || request->levels || request->n_rules)) {
         moeq_fail(err, MOEQ_UNSUPPORTED, "%s cannot be quantized, only repacked as it is",

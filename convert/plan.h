@@ -20,9 +20,6 @@ struct moeq_rule {
 
 struct moeq_level_plan; /* level_plan.h */
 
-/* How statistics are used where a matrix is not encoded by itself: see sequence.h. */
-#define MOEQ_IN_SEQUENCE "in sequence"
-
 struct moeq_plan_request {
     bool has_level;
     struct moeq_format level; /* of the matrices of all layers that no rule names; embedding and head stay */
@@ -33,7 +30,7 @@ struct moeq_plan_request {
     bool text_only; /* leave out the tensors of the part that sees */
     const struct moeq_statistics
         *statistics; /* to encode with (calibrated.h), or NULL; borrowed by the plan */
-    const char *how; /* that is done, where it is not matrix by matrix: it decides bytes; NULL */
+    const char *how; /* statistics are used, where not matrix by matrix: it decides bytes; NULL; borrowed */
 };
 
 struct moeq_plan_item {
@@ -63,6 +60,7 @@ struct moeq_plan_file {
 struct moeq_plan {
     const struct moeq_source *source;
     const struct moeq_statistics *statistics;
+    const char *how;              /* see the request */
     struct moeq_plan_item *items; /* in the order of the package */
     size_t n_items;
     struct moeq_plan_segment *segments;

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#define LONGEST_HOW "in sequence, corrected, float32" /* of cmd_quantize.c: its bytes are in the manifest */
+
 /* ---- rules of the other matrices ---- */
 
 static const char *const other_rules[] = {"attn=int8-g128", "shared=int8-g128", "dense=int8-g128",
@@ -162,13 +164,13 @@ void moeq_planner_free(struct moeq_planner *planner)
 /* ---- the package ---- */
 
 json_t *moeq_quantize_options(const struct moeq_level_plan *plan, const struct moeq_statistics *statistics,
-                              bool sha256)
+                              const char *how, bool sha256)
 {
     char plan_hex[MOEQ_HASH_HEX], statistics_hex[MOEQ_HASH_HEX];
     moeq_hash_hex(plan->hash, plan_hex);
     if (statistics)
         moeq_hash_hex(statistics->hash, statistics_hex);
-    json_t *options = json_pack("{s:s}", "plan", plan_hex);
+    json_t *options = json_pack("{s:s, s:s}", "plan", plan_hex, "how", how ? how : "matrix by matrix");
     if (statistics)
         moeq_json_set(&options, "statistics", json_string(statistics_hex));
     if (sha256)
@@ -202,10 +204,9 @@ enum moeq_status moeq_planner_package_bytes(const struct moeq_planner *planner, 
     free(entries);
     if (status)
         return status;
-    const struct moeq_plan_request request = {
-        .levels = &levels, .statistics = p->statistics, .how = p->statistics ? MOEQ_IN_SEQUENCE : NULL};
+    const struct moeq_plan_request request = {.levels = &levels, .statistics = p->statistics};
     status = moeq_plan_make(&plan, p->source, &request, err);
-    json_t *options = status ? NULL : moeq_quantize_options(&levels, p->statistics, false);
+    json_t *options = status ? NULL : moeq_quantize_options(&levels, p->statistics, LONGEST_HOW, false);
     if (!status && !options)
         status = moeq_fail_alloc(err, 0);
     if (options) {

@@ -56,8 +56,8 @@ void moeq_planner_entries(const struct moeq_planner *planner, const uint32_t *ch
                           struct moeq_level_entry *entries);
 
 /* What a quantized package's manifest says of how it was made; hashes have a fixed length. NULL where memory
- * is out. */
+ * is out. `how` is the plan's (plan.h), NULL: matrix by matrix. */
 json_t *moeq_quantize_options(const struct moeq_level_plan *plan, const struct moeq_statistics *statistics,
-                              bool sha256);
+                              const char *how, bool sha256);
 
 #endif

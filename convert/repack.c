@@ -448,7 +448,8 @@ static enum moeq_status write_layer_files(struct job *job, const struct moeq_out
                                            .progress = job->repack->progress,
                                            .provenance = &job->provenance,
                                            .hashes = job->layers,
-                                           .supply = job->repack->supply};
+                                           .supply = job->repack->supply,
+                                           .errors = job->repack->errors};
     return moeq_layer_files_write(&files, err);
 }
 

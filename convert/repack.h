@@ -16,7 +16,8 @@ struct moeq_repack {
     bool force;      /* replace another package, or an unfinished one of another plan */
     struct moeq_pool *pool;
     struct moeq_progress *progress;   /* counts moeq_repack_work */
-    const struct moeq_supply *supply; /* where calibrated items come from; NULL: each is encoded by itself */
+    const struct moeq_supply *supply; /* where calibrated items come from; NULL: each is encoded by itself, */
+    double *errors; /* and gives its error here, [items of the plan]; of kept files nothing; or NULL */
 };
 
 struct moeq_repack_result {

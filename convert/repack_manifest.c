@@ -96,6 +96,8 @@ enum moeq_status moeq_plan_hash(const struct moeq_plan *plan, const struct moeq_
     json_t *all = json_pack("{s:s, s:i, s:o, s:b, s:o, s:o}", "tool", MOEQ_VERSION, "version",
                             MOEQ_PACKAGE_VERSION, "source", headers_json(provenance), "sha256",
                             provenance->has_sha256, "copies", copies_json(provenance), "levels", levels);
+    if (plan->how)
+        moeq_json_set(&all, "how", json_string(plan->how));
     char *text = all ? moeq_json_text(all, false) : NULL;
     enum moeq_status status = text ? MOEQ_OK : moeq_fail_alloc(err, 0);
     if (text)

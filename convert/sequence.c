@@ -62,7 +62,7 @@ static bool is_kept(const struct moeq_sequence *s, size_t item)
 
 /* ---- bytes ---- */
 
-static enum moeq_status spool(struct moeq_sequence *s, size_t item, const uint8_t *packed,
+static enum moeq_status spool(struct moeq_sequence *s, size_t item, const uint8_t *packed, double error,
                               struct moeq_error *err)
 {
     const uint64_t n = s->plan->items[item].n_bytes;
@@ -75,6 +75,8 @@ static enum moeq_status spool(struct moeq_sequence *s, size_t item, const uint8_
                                        "free some space there", err);
         done += (uint64_t)k;
     }
+    if (s->options.errors)
+        s->options.errors[item] = error;
     s->spooled[item] = s->n_spooled;
     s->n_spooled += n;
     return MOEQ_OK;
@@ -128,6 +130,7 @@ static enum moeq_status encode_shared(struct moeq_sequence *s, const struct moeq
                                       struct moeq_error *err)
 {
     struct moeq_seen seen = {0};
+    double error = 0;
     bool is_ready = false;
     enum moeq_status status = MOEQ_OK;
     for (size_t i = 0; !status && i < unit->n; i++) {
@@ -139,10 +142,10 @@ static enum moeq_status encode_shared(struct moeq_sequence *s, const struct moeq
             status = moeq_calibrated_prepare_seen(&s->calibrated, w, &seen, err);
         is_ready = true;
         if (!status)
-            status = moeq_calibrated_encode_seen(&s->calibrated, &s->plan->items[item].format, &matrices[i],
-                                                 seen.cross, s->packed[i].data, err);
+            status = moeq_calibrated_encode_seen(&s->calibrated, w, &s->plan->items[item].format,
+                                                 &matrices[i], seen.cross, s->packed[i].data, &error, err);
         if (!status)
-            status = spool(s, item, s->packed[i].data, err);
+            status = spool(s, item, s->packed[i].data, error, err);
         moeq_error_in_tensor(err, w->name);
     }
     moeq_hessian_free(&seen.own);
@@ -231,8 +234,10 @@ static enum moeq_status make_unseen(struct moeq_sequence *s, size_t item, struct
     if (status)
         return status;
     memset(s->packed[0].data, 0, (size_t)it->n_bytes);
-    status = moeq_calibrated_encode(&s->calibrated, it->weight, &it->format, &matrix, s->packed[0].data, err);
-    return status ? status : spool(s, item, s->packed[0].data, err);
+    double error;
+    status = moeq_calibrated_encode(&s->calibrated, it->weight, &it->format, &matrix, s->packed[0].data,
+                                    &error, err);
+    return status ? status : spool(s, item, s->packed[0].data, error, err);
 }
 
 static enum moeq_status layer_done(void *context, int layer, struct moeq_error *err)
@@ -256,18 +261,6 @@ static enum moeq_status layer_done(void *context, int layer, struct moeq_error *
 }
 
 /* ---- the sweep ---- */
-
-/* The tokens of all texts, [n_windows, context]. free() them. */
-static enum moeq_status read_tokens(const struct moeq_statistics *st, int32_t *tokens, struct moeq_error *err)
-{
-    enum moeq_status status = MOEQ_OK;
-    for (size_t t = 0; !status && t < st->n_texts; t++) {
-        const uint64_t n = st->texts[t].n_windows * st->context;
-        status = moeq_statistics_read_tokens(st, t, tokens, err);
-        tokens += n;
-    }
-    return status;
-}
 
 static struct moeq_sweep_plan plan_sweep(const struct moeq_plan *plan, bool corrects, unsigned n_jobs,
                                          uint64_t budget)
@@ -320,12 +313,14 @@ static enum moeq_status run(void *context, const struct moeq_supplied *to, struc
     s->to = to;
     if (!needs_sweep(s))
         return MOEQ_OK;
-    int32_t *tokens = moeq_calloc(2 * n, sizeof *tokens, err);
-    enum moeq_status status = tokens ? read_tokens(s->plan->statistics, tokens, err) : MOEQ_OVER_MEMORY;
-    if (!status) {
-        memcpy(tokens + n, tokens, n * sizeof *tokens);
-        status = sweep(s, tokens, n, err);
+    int32_t *all = moeq_statistics_windows(s->plan->statistics, n / s->plan->statistics->context, err);
+    int32_t *tokens = all ? realloc(all, 2 * n * sizeof *tokens) : NULL;
+    if (!tokens) {
+        free(all);
+        return err && err->status ? err->status : moeq_fail_alloc(err, n);
     }
+    memcpy(tokens + n, tokens, n * sizeof *tokens);
+    enum moeq_status status = sweep(s, tokens, n, err);
     free(tokens);
     return status;
 }

@@ -26,6 +26,7 @@ struct moeq_sequence_options {
     const char *out;                /* folder of the package */
     uint64_t budget;                /* bytes for the sweep; UINT64_MAX: as it likes */
     struct moeq_progress *progress; /* counts layers; may be NULL */
+    double *errors;                 /* [items of the plan]: gets those of the items that are made; or NULL */
 };
 
 struct moeq_sequence;

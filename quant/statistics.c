@@ -309,6 +309,26 @@ uint64_t moeq_statistics_tokens(const struct moeq_statistics *statistics)
     return n;
 }
 
+int32_t *moeq_statistics_windows(const struct moeq_statistics *statistics, uint64_t n, struct moeq_error *err)
+{
+    const struct moeq_statistics *st = statistics;
+    const uint64_t context = st->context, n_all = moeq_statistics_tokens(st);
+    int32_t *all = moeq_calloc(n_all, sizeof *all, err), *chosen = moeq_calloc(n * context, sizeof *all, err);
+    enum moeq_status status = all && chosen ? MOEQ_OK : MOEQ_OVER_MEMORY;
+    int32_t *to = all;
+    for (size_t t = 0; !status && t < st->n_texts; t++) {
+        status = moeq_statistics_read_tokens(st, t, to, err);
+        to += st->texts[t].n_windows * context;
+    }
+    for (uint64_t i = 0; !status && i < n; i++)
+        memcpy(chosen + i * context, all + i * (n_all / context) / n * context, context * sizeof *chosen);
+    free(all);
+    if (!status)
+        return chosen;
+    free(chosen);
+    return NULL;
+}
+
 static enum moeq_status check_file(const struct moeq_statistics_file *file, struct moeq_error *err)
 {
     struct moeq_hash found;

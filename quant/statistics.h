@@ -80,6 +80,10 @@ enum moeq_status moeq_statistics_add(const struct moeq_statistics *statistics, i
 enum moeq_status moeq_statistics_read_tokens(const struct moeq_statistics *statistics, size_t text,
                                              int32_t *tokens, struct moeq_error *err);
 
+/* n of all windows, evenly, [n, context]. free() them; NULL and *err set on failure. */
+int32_t *moeq_statistics_windows(const struct moeq_statistics *statistics, uint64_t n,
+                                 struct moeq_error *err);
+
 /* Tokens of all texts. */
 uint64_t moeq_statistics_tokens(const struct moeq_statistics *statistics);
 

@@ -9,9 +9,11 @@
 #define CHUNK_LOGITS  2048u /* tokens of all branches whose logits are in memory at once */
 #define CHUNK_ENTRIES 2048u /* of the vocabulary, for each of them */
 
+#define MATRICES 3 /* of an expert */
+
 struct job {
     const struct moeq_probing *p;
-    struct moeq_bytes *packed; /* [n_probes]: the replaced matrix of the current expert */
+    struct moeq_bytes *packed; /* [n_probes, 3]: replaced matrices of the current expert */
     struct moeq_sweep sweep;
     /* of the head */
     uint64_t first_entry, n_entries, n_chunk;
@@ -27,36 +29,31 @@ static uint64_t n_tokens_of(const struct moeq_probing *p)
 
 /* ---- branches ---- */
 
+static bool is_probed(const struct moeq_probe *probe, const struct moeq_unit *unit)
+{
+    return unit->expert >= 0 && probe->layer == unit->layer &&
+           (probe->expert < 0 || probe->expert == unit->expert);
+}
+
 /* The first branch is the source's. */
 static enum moeq_wish wish(void *context, const struct moeq_unit *unit, size_t branch)
 {
     const struct job *j = context;
-    return branch > 0 && unit->expert >= 0 && j->p->probes[branch - 1].layer == unit->layer ? MOEQ_OTHER
-                                                                                            : MOEQ_SAME;
+    return branch > 0 && is_probed(&j->p->probes[branch - 1], unit) ? MOEQ_OTHER : MOEQ_SAME;
 }
 
 static enum moeq_status replace(void *context, const struct moeq_unit *unit, size_t branch,
                                 struct moeq_matrix *matrices, struct moeq_error *err)
 {
-    struct job *j = context;
+    const struct job *j = context;
     const struct moeq_probe *probe = &j->p->probes[branch - 1];
-    struct moeq_bytes *packed = &j->packed[branch - 1];
     enum moeq_status status = MOEQ_OK;
-    for (size_t i = 0; !status && i < unit->n; i++) {
-        struct moeq_matrix *m = &matrices[i];
-        uint64_t n_bytes, n_padded;
-        if (unit->weights[i]->id.part != probe->part)
-            continue;
-        status = moeq_packed_size(probe->format, m->rows, m->cols, &n_bytes, &n_padded, err);
-        if (!status)
-            status = moeq_bytes_resize(packed, (size_t)n_padded, err);
-        if (status)
-            break;
-        memset(packed->data, 0, packed->n_bytes);
-        status = j->p->encode(j->p->encoder, unit->weights[i], &probe->format, m, packed->data, err);
-        moeq_error_in_tensor(err, unit->weights[i]->name);
-        *m = (struct moeq_matrix){probe->format, m->rows, m->cols, packed->data, n_bytes};
-    }
+    for (size_t i = 0; !status && i < unit->n && i < MATRICES; i++)
+        if (probe->part == MOEQ_PART_OTHER || probe->part == unit->weights[i]->id.part) {
+            status = j->p->replace(j->p->replacer, probe, unit->weights[i], &matrices[i],
+                                   &j->packed[(branch - 1) * MATRICES + i], err);
+            moeq_error_in_tensor(err, unit->weights[i]->name);
+        }
     return status;
 }
 
@@ -182,9 +179,10 @@ static enum moeq_status run_sweep(struct job *j, struct moeq_error *err)
 
 enum moeq_status moeq_probes_run(const struct moeq_probing *probing, struct moeq_error *err)
 {
-    struct job j = {.p = probing, .packed = moeq_calloc(probing->n_probes, sizeof(struct moeq_bytes), err)};
+    struct job j = {.p = probing,
+                    .packed = moeq_calloc(probing->n_probes * MATRICES, sizeof(struct moeq_bytes), err)};
     enum moeq_status status = j.packed ? run_sweep(&j, err) : MOEQ_OVER_MEMORY;
-    for (size_t i = 0; j.packed && i < probing->n_probes; i++)
+    for (size_t i = 0; j.packed && i < probing->n_probes * MATRICES; i++)
         moeq_bytes_free(&j.packed[i]);
     free(j.packed);
     return status;

@@ -2,7 +2,7 @@
  * and layers in one sweep.
  *
  * The windows go through the sweep once as they are and once more for each probe, as a branch (branches.h) in
- * which those matrices of all experts of the layer are replaced by the nearest codes of a level. KL
+ * which those matrices are replaced. KL
  * divergence of the branch from the windows as they are, in nats, mean over all positions, is what a probe
  * gives. */
 #ifndef MOEQ_PROBES_H
@@ -11,10 +11,10 @@
 #include "sweep.h"
 
 struct moeq_probe {
-    int layer;
-    enum moeq_part part; /* of an expert: gate, up or down */
-    struct moeq_format format;
-    double kld, kld_error; /* given: the mean and its standard error */
+    int layer, expert;         /* expert -1: all of the layer */
+    enum moeq_part part;       /* gate, up or down of experts; MOEQ_PART_OTHER: all three */
+    struct moeq_format format; /* for who replaces; not looked at here */
+    double kld, kld_error;     /* given: the mean and its standard error */
 };
 
 struct moeq_probing {
@@ -23,11 +23,11 @@ struct moeq_probing {
     const int32_t *tokens; /* [n_windows, context] */
     uint64_t n_windows, context;
     enum moeq_arithmetic arithmetic;
-    /* Gives a probe's codes: `packed`, all zero, has the bytes of the format, padded. */
-    enum moeq_status (*encode)(void *encoder, const struct moeq_weight *weight,
-                               const struct moeq_format *format, const struct moeq_matrix *matrix,
-                               uint8_t *packed, struct moeq_error *err);
-    void *encoder;
+    /* Replaces a probe's matrix, which is the source's, by another that lies in *bytes. */
+    enum moeq_status (*replace)(void *replacer, const struct moeq_probe *probe,
+                                const struct moeq_weight *weight, struct moeq_matrix *matrix,
+                                struct moeq_bytes *bytes, struct moeq_error *err);
+    void *replacer;
     struct moeq_probe *probes; /* [n_probes] */
     size_t n_probes;
     uint64_t budget;                /* bytes for the sweep; UINT64_MAX: as it likes */

@@ -1,0 +1,195 @@
+#include "comparison.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* ---- ranks ---- */
+
+struct ranked {
+    double value;
+    size_t place;
+};
+
+static int by_value(const void *a, const void *b)
+{
+    const struct ranked *x = a, *y = b;
+    if (x->value != y->value)
+        return x->value < y->value ? -1 : 1;
+    return x->place < y->place ? -1 : x->place > y->place;
+}
+
+static bool rank(const double *x, size_t n, double *ranks)
+{
+    struct ranked *r = calloc(n, sizeof *r);
+    for (size_t i = 0; r && i < n; i++)
+        r[i] = (struct ranked){x[i], i};
+    if (r)
+        qsort(r, n, sizeof *r, by_value);
+    for (size_t i = 0, end; r && i < n; i = end) {
+        for (end = i; end < n && r[end].value == r[i].value; end++)
+            ;
+        for (size_t k = i; k < end; k++)
+            ranks[r[k].place] = (double)(i + end - 1) / 2;
+    }
+    free(r);
+    return r != NULL;
+}
+
+double moeq_rank_correlation(const double *x, const double *y, size_t n)
+{
+    double *ranks = n < 3 ? NULL : calloc(2 * n, sizeof *ranks);
+    double xx = 0, yy = 0, xy = 0;
+    if (!ranks || !rank(x, n, ranks) || !rank(y, n, ranks + n)) {
+        free(ranks);
+        return NAN;
+    }
+    const double mean = (double)(n - 1) / 2;
+    for (size_t i = 0; i < n; i++) {
+        const double a = ranks[i] - mean, b = ranks[n + i] - mean;
+        xx += a * a;
+        yy += b * b;
+        xy += a * b;
+    }
+    free(ranks);
+    return xx > 0 && yy > 0 ? xy / sqrt(xx * yy) : NAN;
+}
+
+/* ---- errors of matrices ---- */
+
+enum moeq_status moeq_compare_errors(const struct moeq_level_plan *levels, const struct moeq_plan *plan,
+                                     const double *errors, struct moeq_comparison *comparison,
+                                     struct moeq_error *err)
+{
+    double *x = moeq_calloc(plan->n_items, sizeof *x, err), *y = moeq_calloc(plan->n_items, sizeof *y, err);
+    *comparison = (struct moeq_comparison){.error_rank = NAN, .kld_rank = NAN};
+    for (size_t i = 0; x && y && i < plan->n_items; i++) {
+        const struct moeq_level_entry *entry = moeq_level_plan_find(levels, plan->items[i].weight->name);
+        if (!entry || !isfinite(entry->error) || !isfinite(errors[i]))
+            continue;
+        x[comparison->n_matrices] = entry->error;
+        y[comparison->n_matrices++] = errors[i];
+        comparison->predicted_error += entry->error;
+        comparison->measured_error += errors[i];
+    }
+    if (x && y)
+        comparison->error_rank = moeq_rank_correlation(x, y, comparison->n_matrices);
+    free(x);
+    free(y);
+    return x && y ? MOEQ_OK : MOEQ_OVER_MEMORY;
+}
+
+/* ---- divergence of experts ---- */
+
+static int by_prediction(const void *a, const void *b)
+{
+    const struct moeq_compared_expert *x = a, *y = b;
+    if (x->predicted != y->predicted)
+        return x->predicted > y->predicted ? -1 : 1;
+    return x->layer != y->layer ? x->layer - y->layer : x->expert - y->expert;
+}
+
+/* The experts that a plan predicts something of; returns how many. */
+static size_t list_experts(const struct moeq_level_plan *levels, const struct moeq_source *source,
+                           struct moeq_compared_expert *list)
+{
+    const struct moeq_config *c = &source->config;
+    size_t n = 0;
+    for (int l = 0; l < (int)c->n_layers; l++)
+        for (int e = 0; moeq_config_layer_is_moe(c, (uint32_t)l) && e < (int)c->n_experts; e++) {
+            struct moeq_compared_expert x = {.layer = l, .expert = e};
+            bool known = true;
+            for (int k = 0; k < 3; k++) {
+                const struct moeq_weight *w =
+                    moeq_source_part(source, (enum moeq_part)((int)MOEQ_PART_EXPERT_GATE + k), l, e);
+                const struct moeq_level_entry *entry = w ? moeq_level_plan_find(levels, w->name) : NULL;
+                known = known && entry && isfinite(entry->damage);
+                x.predicted += known ? entry->damage : 0;
+            }
+            if (known)
+                list[n++] = x;
+        }
+    qsort(list, n, sizeof *list, by_prediction);
+    return n;
+}
+
+struct taking {
+    const struct moeq_source *package;
+};
+
+static enum moeq_status take_from_package(void *replacer, const struct moeq_probe *probe,
+                                          const struct moeq_weight *weight, struct moeq_matrix *matrix,
+                                          struct moeq_bytes *bytes, struct moeq_error *err)
+{
+    const struct moeq_source *package = ((const struct taking *)replacer)->package;
+    const struct moeq_weight *other = moeq_source_find(package, weight->name);
+    (void)probe;
+    if (!other || other->rows != matrix->rows || other->cols != matrix->cols)
+        return moeq_fail(err, MOEQ_USAGE, "the package has not this matrix");
+    return moeq_source_load(package, &other, 1, bytes, matrix, err);
+}
+
+static enum moeq_status probe(const struct moeq_probing *probing, struct moeq_comparison *c,
+                              struct moeq_error *err)
+{
+    double *x = moeq_calloc(c->n_experts, sizeof *x, err), *y = moeq_calloc(c->n_experts, sizeof *y, err);
+    enum moeq_status status = x && y ? moeq_probes_run(probing, err) : MOEQ_OVER_MEMORY;
+    for (size_t i = 0; !status && i < c->n_experts; i++) {
+        c->experts[i].kld = probing->probes[i].kld;
+        c->experts[i].kld_error = probing->probes[i].kld_error;
+        x[i] = c->experts[i].predicted;
+        y[i] = c->experts[i].kld;
+    }
+    if (!status)
+        c->kld_rank = moeq_rank_correlation(x, y, c->n_experts);
+    free(x);
+    free(y);
+    return status;
+}
+
+enum moeq_status moeq_compare_experts(const struct moeq_level_plan *levels, const struct moeq_source *source,
+                                      const struct moeq_source *package,
+                                      const struct moeq_statistics *statistics, size_t n, uint64_t n_tokens,
+                                      uint64_t budget, struct moeq_pool *pool, struct moeq_progress *progress,
+                                      struct moeq_comparison *comparison, struct moeq_error *err)
+{
+    struct moeq_comparison *c = comparison;
+    const struct moeq_config *config = &source->config;
+    const uint64_t context = statistics->context, all = moeq_statistics_tokens(statistics) / context;
+    uint64_t n_windows = n_tokens / context ? n_tokens / context : 1;
+    n_windows = n_windows > all ? all : n_windows;
+    c->experts = moeq_calloc((uint64_t)config->n_layers * config->n_experts, sizeof *c->experts, err);
+    struct moeq_probe *probes = moeq_calloc(n, sizeof *probes, err);
+    int32_t *tokens = moeq_statistics_windows(statistics, n_windows, err);
+    enum moeq_status status = c->experts && probes && tokens ? MOEQ_OK : MOEQ_OVER_MEMORY;
+    const size_t n_known = status ? 0 : list_experts(levels, source, c->experts);
+    c->n_experts = n < n_known ? n : n_known;
+    for (size_t i = 0; i < c->n_experts; i++) {
+        c->experts[i] = c->experts[i * n_known / c->n_experts];
+        probes[i] = (struct moeq_probe){
+            .layer = c->experts[i].layer, .expert = c->experts[i].expert, .part = MOEQ_PART_OTHER};
+    }
+    struct taking taking = {package};
+    const struct moeq_probing probing = {.source = source,
+                                         .pool = pool,
+                                         .tokens = tokens,
+                                         .n_windows = n_windows,
+                                         .context = context,
+                                         .arithmetic = MOEQ_EXACT,
+                                         .replace = take_from_package,
+                                         .replacer = &taking,
+                                         .probes = probes,
+                                         .n_probes = c->n_experts,
+                                         .budget = budget,
+                                         .progress = progress};
+    if (!status && c->n_experts)
+        status = probe(&probing, c, err);
+    free(probes);
+    free(tokens);
+    return status;
+}
+
+void moeq_comparison_free(struct moeq_comparison *comparison)
+{
+    free(comparison->experts);
+    *comparison = (struct moeq_comparison){0};
+}
