@@ -8,6 +8,7 @@
 #define LAST_STATE      MOEQ_RANS_LOW /* that encoding begins with, and decoding ends with */
 #define STATE_WORDS     2             /* of the tail */
 #define EXCEPTION_BYTES 4
+#define AT_ONCE         2 /* chunks that are decoded together */
 /* Of a chunk: each code may be an exception and take 12 bits as well; states, room to write beyond words. */
 #define CHUNK_BYTES                                                                                          \
     (HEAD_BYTES + MOEQ_RANS_MAX_CHUNK * EXCEPTION_BYTES + MOEQ_RANS_MAX_CHUNK * MOEQ_RANS_BITS / 8 +         \
@@ -284,6 +285,7 @@ struct chunk {
     uint32_t n, n_tail;
     const uint8_t *words, *end; /* words and, if there is a body, states */
     struct moeq_rans_exceptions exceptions;
+    int8_t *out;
 };
 
 static enum moeq_status open_chunk(const struct moeq_rans_stream *stream, uint64_t index, struct chunk *c,
@@ -362,32 +364,39 @@ static bool last_rows(const struct moeq_rans_decoder *decoder, struct moeq_rans_
     return true;
 }
 
-/* Decodes the body and leaves the words of the tail. */
-static enum moeq_status decode_body(const struct moeq_rans_decoder *decoder, const struct chunk *c,
-                                    int8_t *out, uint16_t words[MOEQ_RANS_LANES], struct moeq_error *err)
+static void begin_body(const struct chunk *c, struct moeq_rans_cursor *cursor)
 {
     const uint8_t *states = c->end - STATE_BYTES;
-    struct moeq_rans_cursor cursor = {
-        .begin = c->words, .words = states, .out = out, .n_rows = (c->n - c->n_tail) / MOEQ_RANS_LANES};
     for (int lane = 0; lane < MOEQ_RANS_LANES; lane++)
-        cursor.states[lane] = moeq_load_u32le(states + 4 * lane);
-    moeq_kernels()->rans->decode(decoder, &cursor);
-    if (!last_rows(decoder, &cursor))
+        cursor->states[lane] = moeq_load_u32le(states + 4 * lane);
+    cursor->begin = c->words;
+    cursor->words = states;
+    cursor->out = c->out;
+    cursor->n_rows = (c->n - c->n_tail) / MOEQ_RANS_LANES;
+}
+
+/* Decodes what is left of the body, and leaves the words of the tail. */
+static enum moeq_status end_body(const struct moeq_rans_decoder *decoder, const struct chunk *c,
+                                 struct moeq_rans_cursor *cursor, uint16_t words[MOEQ_RANS_LANES],
+                                 struct moeq_error *err)
+{
+    if (!last_rows(decoder, cursor))
         return damaged(err, c->offset, "a chunk has fewer words than its codes need");
-    if (cursor.words != cursor.begin)
+    if (cursor->words != cursor->begin)
         return damaged(err, c->offset, "a chunk has more words than its codes need");
     for (int lane = 0; lane < MOEQ_RANS_LANES; lane++) {
-        if (cursor.states[lane] >> 16 != 1)
+        if (cursor->states[lane] >> 16 != 1)
             return damaged(err, c->offset, "the states of a chunk do not end where they began");
-        words[lane] = (uint16_t)cursor.states[lane];
+        words[lane] = (uint16_t)cursor->states[lane];
     }
     return MOEQ_OK;
 }
 
 static enum moeq_status decode_tail(const struct moeq_rans_decoder *decoder, const struct chunk *c,
-                                    int8_t *out, const uint16_t words[MOEQ_RANS_LANES], unsigned n_words,
+                                    const uint16_t words[MOEQ_RANS_LANES], unsigned n_words,
                                     struct moeq_error *err)
 {
+    int8_t *out = c->out + (c->n - c->n_tail);
     uint32_t x = words[0] | (uint32_t)words[1] << 16;
     unsigned n_read = STATE_WORDS;
     bool left_over = false;
@@ -411,44 +420,86 @@ static enum moeq_status decode_tail(const struct moeq_rans_decoder *decoder, con
     return MOEQ_OK;
 }
 
-static enum moeq_status decode_symbols(const struct moeq_rans_decoder *decoder, const struct chunk *c,
-                                       int8_t *out, struct moeq_error *err)
+static bool has_body(const struct chunk *c)
+{
+    return c->n_tail < c->n;
+}
+
+static enum moeq_status end_chunk(const struct moeq_rans_decoder *decoder, const struct chunk *c,
+                                  struct moeq_rans_cursor *cursor, struct moeq_error *err)
 {
     uint16_t words[MOEQ_RANS_LANES] = {0};
     unsigned n_words = MOEQ_RANS_LANES;
     enum moeq_status status = MOEQ_OK;
-    if (c->n_tail == c->n) {
+    if (has_body(c)) {
+        status = end_body(decoder, c, cursor, words, err);
+    } else {
         n_words = (unsigned)(c->end - c->words) / 2;
         for (unsigned i = 0; i < n_words; i++)
             words[i] = (uint16_t)moeq_load_u16le(c->end - 2 * (i + 1));
-    } else {
-        status = decode_body(decoder, c, out, words, err);
     }
     if (!status)
-        status = decode_tail(decoder, c, out + (c->n - c->n_tail), words, n_words, err);
+        status = decode_tail(decoder, c, words, n_words, err);
     if (!status)
         status = check_exceptions(c, err);
     return status;
 }
 
-enum moeq_status moeq_rans_decode(const struct moeq_rans_decoder *decoder,
-                                  const struct moeq_rans_stream *stream, uint64_t index, int8_t *out,
-                                  uint64_t *n_outside, struct moeq_error *err)
+/* The symbols of 1 or 2 chunks. */
+static enum moeq_status decode_symbols(const struct moeq_rans_decoder *decoder, const struct chunk *chunks,
+                                       unsigned n, struct moeq_error *err)
 {
-    struct chunk c;
-    uint64_t n_beyond = 0;
-    enum moeq_status status = open_chunk(stream, index, &c, err);
-    if (!status)
-        status = decode_symbols(decoder, &c, out, err);
-    for (uint32_t i = 0; !status && i < c.exceptions.n; i++) {
-        const int code = (int16_t)moeq_load_u16le(c.exceptions.codes + 2 * i);
-        const int nearest = code > INT8_MAX ? INT8_MAX : code < INT8_MIN ? INT8_MIN : code;
-        out[moeq_load_u16le(c.exceptions.positions + 2 * i)] = (int8_t)nearest;
-        n_beyond += nearest != code;
-    }
-    if (!status && n_outside)
-        *n_outside = n_beyond;
+    struct moeq_rans_cursor cursors[AT_ONCE];
+    enum moeq_status status = MOEQ_OK;
+    unsigned n_bodies = 0;
+    for (unsigned i = 0; i < n; i++)
+        if (has_body(&chunks[i]))
+            begin_body(&chunks[i], &cursors[n_bodies++]);
+    if (n_bodies)
+        moeq_kernels()->rans->decode(decoder, cursors, n_bodies);
+    n_bodies = 0;
+    for (unsigned i = 0; !status && i < n; i++)
+        status = end_chunk(decoder, &chunks[i], &cursors[has_body(&chunks[i]) ? n_bodies++ : 0], err);
     return status;
+}
+
+/* Puts exceptions into their places; returns the number of those beyond int8. */
+static uint32_t put_exceptions(const struct chunk *c)
+{
+    uint32_t n_outside = 0;
+    for (uint32_t i = 0; i < c->exceptions.n; i++) {
+        const int code = (int16_t)moeq_load_u16le(c->exceptions.codes + 2 * i);
+        const int nearest = code > INT8_MAX ? INT8_MAX : code < INT8_MIN ? INT8_MIN : code;
+        c->out[moeq_load_u16le(c->exceptions.positions + 2 * i)] = (int8_t)nearest;
+        n_outside += nearest != code;
+    }
+    return n_outside;
+}
+
+enum moeq_status moeq_rans_decode(const struct moeq_rans_decoder *decoder,
+                                  const struct moeq_rans_stream *stream, uint64_t index, uint64_t n_chunks,
+                                  int8_t *out, uint64_t *n_outside, struct moeq_error *err)
+{
+    uint64_t n_beyond = 0;
+    for (uint64_t begin = index, end = index + n_chunks; begin < end; begin += AT_ONCE) {
+        struct chunk chunks[AT_ONCE];
+        const unsigned n = end - begin < AT_ONCE ? (unsigned)(end - begin) : AT_ONCE;
+        enum moeq_status status = MOEQ_OK;
+        for (unsigned i = 0; !status && i < n; i++) {
+            status = open_chunk(stream, begin + i, &chunks[i], err);
+            chunks[i].out = out;
+            out += chunks[i].n;
+        }
+        if (!status)
+            status = decode_symbols(decoder, chunks, n, err);
+        if (status)
+            return status;
+        for (unsigned i = 0; i < n; i++)
+            n_beyond += put_exceptions(&chunks[i]);
+    }
+    if (n_outside)
+        *n_outside = n_beyond;
+    return MOEQ_OK;
 }
 
 enum moeq_status moeq_rans_decode_wide(const struct moeq_rans_decoder *decoder,
@@ -459,13 +510,14 @@ enum moeq_status moeq_rans_decode_wide(const struct moeq_rans_decoder *decoder,
     enum moeq_status status = open_chunk(stream, index, &c, err);
     /* The symbols lie in the upper half of the codes that they become: none is written over before its turn.
      */
-    int8_t *symbols = status ? NULL : (int8_t *)(void *)out + c.n;
-    if (!status)
-        status = decode_symbols(decoder, &c, symbols, err);
+    if (!status) {
+        c.out = (int8_t *)(void *)out + c.n;
+        status = decode_symbols(decoder, &c, 1, err);
+    }
     if (status)
         return status;
     for (uint32_t i = 0; i < c.n; i++)
-        out[i] = symbols[i];
+        out[i] = c.out[i];
     for (uint32_t i = 0; i < c.exceptions.n; i++)
         out[moeq_load_u16le(c.exceptions.positions + 2 * i)] =
             (int16_t)moeq_load_u16le(c.exceptions.codes + 2 * i);

@@ -127,14 +127,14 @@ enum moeq_status moeq_rans_stream_open(struct moeq_rans_stream *stream, const ui
 /* Number of codes of a chunk. */
 uint32_t moeq_rans_chunk_codes(const struct moeq_rans_stream *stream, uint64_t index);
 
-/* Decodes chunk `index` into out [moeq_rans_chunk_codes]. Codes beyond int8 become -128 or 127 and are
- * counted in *n_outside (NULL: not wanted); moeq_rans_exceptions has them. Thread-safe. Whatever the bytes
- * are, nothing outside of them is read and nothing outside of out is written. MOEQ_DAMAGED with the offset in
- * the stream; out then holds anything. */
+/* Decodes chunks [index, index + n_chunks) into out, one after the other; two and more at a time are faster
+ * than one. Codes beyond int8 become -128 or 127 and are counted in *n_outside (NULL: not wanted);
+ * moeq_rans_exceptions has them. Thread-safe. Whatever the bytes are, nothing outside of them is read and
+ * nothing outside of out is written. MOEQ_DAMAGED with the offset in the stream; out then holds anything. */
 enum moeq_status moeq_rans_decode(const struct moeq_rans_decoder *decoder,
-                                  const struct moeq_rans_stream *stream, uint64_t index, int8_t *out,
-                                  uint64_t *n_outside, struct moeq_error *err);
-/* The same with all codes as they were. */
+                                  const struct moeq_rans_stream *stream, uint64_t index, uint64_t n_chunks,
+                                  int8_t *out, uint64_t *n_outside, struct moeq_error *err);
+/* One chunk, with all codes as they were. */
 enum moeq_status moeq_rans_decode_wide(const struct moeq_rans_decoder *decoder,
                                        const struct moeq_rans_stream *stream, uint64_t index, int16_t *out,
                                        struct moeq_error *err);

@@ -68,7 +68,7 @@ INLINE void store_row(int8_t *out, const __m256i values[PARTS])
                         _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), order));
 }
 
-static void decode(const struct moeq_rans_decoder *decoder, struct moeq_rans_cursor *cursor)
+static void decode_one(const struct moeq_rans_decoder *decoder, struct moeq_rans_cursor *cursor)
 {
     const uint8_t *words = cursor->words;
     int8_t *out = cursor->out;
@@ -88,6 +88,12 @@ static void decode(const struct moeq_rans_decoder *decoder, struct moeq_rans_cur
     cursor->words = words;
     cursor->out = out;
     cursor->n_rows = n_rows;
+}
+
+static void decode(const struct moeq_rans_decoder *decoder, struct moeq_rans_cursor *cursors, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        decode_one(decoder, &cursors[i]);
 }
 
 /* ---- encoding ---- */

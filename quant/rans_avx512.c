@@ -27,28 +27,71 @@ INLINE size_t bytes_of(__mmask16 is_low)
     return 2 * (size_t)__builtin_popcount(is_low);
 }
 
-static void decode(const struct moeq_rans_decoder *decoder, struct moeq_rans_cursor *cursor)
+/* A cursor in registers. */
+struct place {
+    __m512i a, b; /* states */
+    const uint8_t *words;
+    int8_t *out;
+};
+
+INLINE struct place load(const struct moeq_rans_cursor *cursor)
+{
+    return (struct place){_mm512_load_si512(cursor->states), _mm512_load_si512(cursor->states + 16),
+                          cursor->words, cursor->out};
+}
+
+INLINE void store(struct moeq_rans_cursor *cursor, const struct place *p)
+{
+    _mm512_store_si512(cursor->states, p->a);
+    _mm512_store_si512(cursor->states + 16, p->b);
+    cursor->words = p->words;
+    cursor->n_rows -= (uint64_t)(p->out - cursor->out) / MOEQ_RANS_LANES;
+    cursor->out = p->out;
+}
+
+INLINE void decode_row(const struct moeq_rans_decoder *decoder, struct place *p)
 {
     const __m512i low = _mm512_set1_epi32(MOEQ_RANS_LOW);
-    const uint8_t *words = cursor->words;
-    int8_t *out = cursor->out;
-    uint64_t n_rows = cursor->n_rows;
-    __m512i a = _mm512_load_si512(cursor->states), b = _mm512_load_si512(cursor->states + 16);
-    for (; n_rows && words - cursor->begin >= MOEQ_RANS_ROW_READ; n_rows--, out += MOEQ_RANS_LANES) {
-        const __m512i slots_a = step(decoder, &a), slots_b = step(decoder, &b);
-        const __mmask16 low_a = _mm512_cmplt_epu32_mask(a, low), low_b = _mm512_cmplt_epu32_mask(b, low);
-        words -= bytes_of(low_b);
-        b = refill(b, low_b, words);
-        words -= bytes_of(low_a);
-        a = refill(a, low_a, words);
-        _mm_storeu_si128((__m128i *)(void *)out, _mm512_cvtepi32_epi8(_mm512_srli_epi32(slots_a, 24)));
-        _mm_storeu_si128((__m128i *)(void *)(out + 16), _mm512_cvtepi32_epi8(_mm512_srli_epi32(slots_b, 24)));
+    const __m512i slots_a = step(decoder, &p->a), slots_b = step(decoder, &p->b);
+    const __mmask16 low_a = _mm512_cmplt_epu32_mask(p->a, low), low_b = _mm512_cmplt_epu32_mask(p->b, low);
+    p->words -= bytes_of(low_b);
+    p->b = refill(p->b, low_b, p->words);
+    p->words -= bytes_of(low_a);
+    p->a = refill(p->a, low_a, p->words);
+    _mm_storeu_si128((__m128i *)(void *)p->out, _mm512_cvtepi32_epi8(_mm512_srli_epi32(slots_a, 24)));
+    _mm_storeu_si128((__m128i *)(void *)(p->out + 16), _mm512_cvtepi32_epi8(_mm512_srli_epi32(slots_b, 24)));
+    p->out += MOEQ_RANS_LANES;
+}
+
+INLINE bool has_words(const struct place *p, const struct moeq_rans_cursor *cursor)
+{
+    return p->words - cursor->begin >= MOEQ_RANS_ROW_READ;
+}
+
+/* A row waits for the one before, most of its time for its gathers: two chunks are 1.5 times as fast as one.
+ */
+static void decode_two(const struct moeq_rans_decoder *decoder, struct moeq_rans_cursor cursors[2])
+{
+    struct place p = load(&cursors[0]), q = load(&cursors[1]);
+    uint64_t n_rows = cursors[0].n_rows < cursors[1].n_rows ? cursors[0].n_rows : cursors[1].n_rows;
+    for (; n_rows && has_words(&p, &cursors[0]) && has_words(&q, &cursors[1]); n_rows--) {
+        decode_row(decoder, &p);
+        decode_row(decoder, &q);
     }
-    _mm512_store_si512(cursor->states, a);
-    _mm512_store_si512(cursor->states + 16, b);
-    cursor->words = words;
-    cursor->out = out;
-    cursor->n_rows = n_rows;
+    store(&cursors[0], &p);
+    store(&cursors[1], &q);
+}
+
+static void decode(const struct moeq_rans_decoder *decoder, struct moeq_rans_cursor *cursors, unsigned n)
+{
+    if (n == 2)
+        decode_two(decoder, cursors);
+    for (unsigned i = 0; i < n; i++) {
+        struct place p = load(&cursors[i]);
+        for (uint64_t n_rows = cursors[i].n_rows; n_rows && has_words(&p, &cursors[i]); n_rows--)
+            decode_row(decoder, &p);
+        store(&cursors[i], &p);
+    }
 }
 
 /* Words of those states that have no room, then the symbols. A quotient of float32, rounded towards zero at

@@ -1,6 +1,6 @@
 #include "rans_rows.h"
 
-static void decode(const struct moeq_rans_decoder *decoder, struct moeq_rans_cursor *cursor)
+static void decode_one(const struct moeq_rans_decoder *decoder, struct moeq_rans_cursor *cursor)
 {
     const uint8_t *words = cursor->words;
     int8_t *out = cursor->out;
@@ -10,15 +10,22 @@ static void decode(const struct moeq_rans_decoder *decoder, struct moeq_rans_cur
         for (int lane = MOEQ_RANS_LANES - 1; lane >= 0; lane--) {
             const uint32_t slot = decoder->slots[states[lane] % MOEQ_RANS_SLOTS];
             const uint32_t x = moeq_rans_step(states[lane], slot);
-            const bool is_low = x < MOEQ_RANS_LOW;
+            /* No branch: it would be mispredicted every few codes. */
+            const uint32_t is_low = 0u - (x < MOEQ_RANS_LOW);
             const uint32_t refilled = x << 16 | moeq_load_u16le(words - 2);
             out[lane] = (int8_t)(slot >> 24);
-            words -= 2 * is_low;
-            states[lane] = is_low ? refilled : x;
+            words -= 2 & is_low;
+            states[lane] = (refilled & is_low) | (x & ~is_low);
         }
     cursor->words = words;
     cursor->out = out;
     cursor->n_rows = n_rows;
+}
+
+static void decode(const struct moeq_rans_decoder *decoder, struct moeq_rans_cursor *cursors, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        decode_one(decoder, &cursors[i]);
 }
 
 static uint8_t *encode(const struct moeq_rans_encoder *encoder, const int8_t *symbols, uint64_t n_rows,
