@@ -76,7 +76,7 @@ struct moeq_rans_table {
 
 /* The table for a histogram: nearest to the shares in coded size, each symbol with at least one slot. Codes
  * rarer than one in 65536 get none. Integers only: the same on every machine. Counts add up to less than
- * 2^48. An empty histogram gives a table too. */
+ * 2^39. An empty histogram gives a table too. */
 void moeq_rans_table_make(const struct moeq_rans_histogram *histogram, struct moeq_rans_table *table);
 
 /* Bits * 2^16 that codes of this histogram take under a table, without what chunks add: for choosing between

@@ -5,6 +5,7 @@
 #define MAX_LENGTH   12          /* bits of a frequency */
 #define EXCEPTION    (32u << 16) /* cost */
 #define N_LENGTH_BIT 4
+#define LOG_DIGITS   24
 
 /* ---- histograms ---- */
 
@@ -44,13 +45,13 @@ void moeq_rans_count_bytes(struct moeq_rans_histogram *histogram, const int8_t *
 
 /* ---- frequencies ---- */
 
-/* log2(f) * 2^16 for 1 <= f <= 4096, rounded down: a digit a squaring, in integers. */
+/* log2(f) * 2^24 for 1 <= f <= 4096, rounded down: a digit a squaring, in integers. */
 static uint32_t log2_fixed(uint32_t f)
 {
     const uint32_t whole = 31 - (uint32_t)__builtin_clz(f);
     uint64_t x = (uint64_t)f << (31 - whole); /* in [1, 2) * 2^31 */
-    uint32_t log = whole << 16;
-    for (int digit = 15; digit >= 0; digit--) {
+    uint32_t log = whole << LOG_DIGITS;
+    for (int digit = LOG_DIGITS - 1; digit >= 0; digit--) {
         x = x * x >> 31;
         if (x >> 32) {
             x >>= 1;
@@ -76,7 +77,7 @@ static void derive(struct moeq_rans_table *t)
         t->highest = place - OFFSET;
         if (f > t->frequency[t->filler + OFFSET])
             t->filler = place - OFFSET;
-        t->cost[place] = (MOEQ_RANS_BITS << 16) - log2_fixed(f);
+        t->cost[place] = (MOEQ_RANS_BITS << 16) - (log2_fixed(f) >> (LOG_DIGITS - 16));
     }
     t->has_gaps = (int)n_present != t->highest - t->lowest + 1;
     for (int place = 0; place < MOEQ_RANS_SYMBOLS; place++)
@@ -84,45 +85,73 @@ static void derive(struct moeq_rans_table *t)
             t->cost[place] = EXCEPTION + t->cost[t->filler + OFFSET];
 }
 
-/* A slot more, or less, changes the size by about count / (frequency ± 1/2): it goes where that is the most
- * gained, or comes from where it is the least lost; of equals the lowest value. */
-static int place_to_change(const struct moeq_rans_table *t, const uint64_t counts[MOEQ_RANS_SYMBOLS],
-                           bool take)
+/* While the slots are divided: what a slot more would gain, and one less would lose, in bits * 2^24. */
+struct division {
+    struct moeq_rans_table *table;
+    const uint64_t *counts;
+    unsigned sum;
+    uint64_t gains[MOEQ_RANS_SYMBOLS], losses[MOEQ_RANS_SYMBOLS];
+};
+
+static void set_frequency(struct division *d, int place, unsigned f)
+{
+    const uint32_t log = log2_fixed(f);
+    d->sum = d->sum - d->table->frequency[place] + f;
+    d->table->frequency[place] = (uint16_t)f;
+    d->gains[place] = d->counts[place] * (log2_fixed(f + 1) - log);
+    d->losses[place] = f > 1 ? d->counts[place] * (log - log2_fixed(f - 1)) : UINT64_MAX;
+}
+
+/* Of equals the lowest value; of symbols only. */
+static int most_gained(const struct division *d)
 {
     int best = -1;
-    uint64_t best_count = 0, best_divisor = 1;
-    for (int place = 0; place < MOEQ_RANS_SYMBOLS; place++) {
-        const uint64_t f = t->frequency[place], count = counts[place];
-        if (f < (take ? 2u : 1u))
-            continue;
-        const uint64_t divisor = take ? 2 * f - 1 : 2 * f + 1;
-        const uint64_t a = count * best_divisor, b = best_count * divisor;
-        if (best >= 0 && (take ? a >= b : a <= b))
-            continue;
-        best = place;
-        best_count = count;
-        best_divisor = divisor;
-    }
+    for (int place = 0; place < MOEQ_RANS_SYMBOLS; place++)
+        if (d->table->frequency[place] && (best < 0 || d->gains[place] > d->gains[best]))
+            best = place;
     return best;
 }
 
-static void normalise(struct moeq_rans_table *t, const uint64_t counts[MOEQ_RANS_SYMBOLS])
+static int least_lost(const struct division *d)
 {
-    uint64_t total = 0;
-    unsigned sum = 0;
+    int best = -1;
     for (int place = 0; place < MOEQ_RANS_SYMBOLS; place++)
-        total += t->frequency[place] ? counts[place] : 0;
+        if (d->table->frequency[place] && (best < 0 || d->losses[place] < d->losses[best]))
+            best = place;
+    return best;
+}
+
+/* Begins with the nearest shares; then slots move as long as that makes the coded size smaller, which is
+ * convex, so that this ends at the smallest. */
+static void divide(struct moeq_rans_table *table, const uint64_t counts[MOEQ_RANS_SYMBOLS])
+{
+    struct division d = {.table = table, .counts = counts};
+    uint64_t total = 0;
     for (int place = 0; place < MOEQ_RANS_SYMBOLS; place++) {
-        if (!t->frequency[place])
-            continue;
-        const uint64_t share = (2 * MOEQ_RANS_SLOTS * counts[place] + total) / (2 * total);
-        t->frequency[place] = (uint16_t)(share ? share : 1);
-        sum += t->frequency[place];
+        total += table->frequency[place] ? counts[place] : 0;
+        d.sum += table->frequency[place];
     }
-    for (; sum > MOEQ_RANS_SLOTS; sum--)
-        t->frequency[place_to_change(t, counts, true)]--;
-    for (; sum < MOEQ_RANS_SLOTS; sum++)
-        t->frequency[place_to_change(t, counts, false)]++;
+    for (int place = 0; place < MOEQ_RANS_SYMBOLS; place++) {
+        const uint64_t share = (2 * MOEQ_RANS_SLOTS * counts[place] + total) / (2 * total);
+        if (table->frequency[place])
+            set_frequency(&d, place,
+                          share == 0                ? 1
+                          : share < MOEQ_RANS_SLOTS ? (unsigned)share
+                                                    : MOEQ_RANS_SLOTS - 1);
+    }
+    for (;;) {
+        const int from = least_lost(&d), to = most_gained(&d);
+        if (d.sum > MOEQ_RANS_SLOTS)
+            set_frequency(&d, from, table->frequency[from] - 1u);
+        else if (d.sum < MOEQ_RANS_SLOTS)
+            set_frequency(&d, to, table->frequency[to] + 1u);
+        else if (d.gains[to] <= d.losses[from])
+            break;
+        else {
+            set_frequency(&d, from, table->frequency[from] - 1u);
+            set_frequency(&d, to, table->frequency[to] + 1u);
+        }
+    }
 }
 
 void moeq_rans_table_make(const struct moeq_rans_histogram *histogram, struct moeq_rans_table *table)
@@ -139,7 +168,7 @@ void moeq_rans_table_make(const struct moeq_rans_histogram *histogram, struct mo
             n_present++;
         }
     if (n_present > 1) {
-        normalise(table, histogram->counts);
+        divide(table, histogram->counts);
     } else { /* a frequency of 4096 would need a bit more: a neighbour gets a slot that is not used */
         table->frequency[last] = MOEQ_RANS_SLOTS - 1;
         table->frequency[last ^ 1] = 1;
