@@ -36,18 +36,6 @@ struct job {
     struct moeq_bytes *chunks;  /* the results */
 };
 
-static void prepare(struct moeq_rans_encoder *encoder, const struct moeq_rans_table *table)
-{
-    for (int value = table->lowest; value <= table->highest; value++) {
-        const uint32_t f = table->frequency[value + 128], first = table->first[value + 128];
-        if (!f)
-            continue;
-        encoder->symbols[(uint8_t)value] =
-            (struct moeq_rans_symbol){f, first, ((uint64_t)1 << 63) / f + (((uint64_t)1 << 63) % f != 0)};
-        encoder->packed[(uint8_t)value] = f | first << 16;
-    }
-}
-
 /* The tail: from the last code backwards, as many rows as the low halves of the states have room for. */
 struct tail {
     uint32_t n, n_rows;
@@ -209,7 +197,7 @@ static enum moeq_status encode(struct job *job, struct moeq_pool *pool, struct m
     const unsigned jobs = pool ? moeq_pool_jobs(pool) : 1;
     enum moeq_status status = MOEQ_OK;
     job->rows = moeq_kernels()->rans;
-    prepare(&job->encoder, job->table);
+    moeq_rans_encoder_init(&job->encoder, job->table);
     job->chunks = moeq_calloc(n_chunks, sizeof *job->chunks, err);
     job->scratch = job->chunks ? moeq_calloc(jobs, sizeof *job->scratch, err) : NULL;
     if (!job->scratch)

@@ -29,6 +29,8 @@ struct moeq_rans_encoder {
     _Alignas(64) uint32_t packed[MOEQ_RANS_SYMBOLS];
 };
 
+void moeq_rans_encoder_init(struct moeq_rans_encoder *encoder, const struct moeq_rans_table *table);
+
 struct moeq_rans_rows {
     /* In each of n chunks, 1 or 2: decodes rows of MOEQ_RANS_LANES codes while there are rows and
      * MOEQ_RANS_ROW_READ bytes of words, and moves the cursor. What is left is for the caller. */

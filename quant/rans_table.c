@@ -288,7 +288,7 @@ enum moeq_status moeq_rans_table_read(const uint8_t *bytes, uint64_t n, struct m
     return MOEQ_OK;
 }
 
-/* ---- decoding ---- */
+/* ---- what encoding and decoding need ---- */
 
 void moeq_rans_decoder_init(struct moeq_rans_decoder *decoder, const struct moeq_rans_table *table)
 {
@@ -297,5 +297,18 @@ void moeq_rans_decoder_init(struct moeq_rans_decoder *decoder, const struct moeq
         const uint32_t slot = f << MOEQ_RANS_BITS | (uint32_t)(uint8_t)value << 24;
         for (uint32_t i = 0; i < f; i++)
             decoder->slots[first + i] = slot + i;
+    }
+}
+
+void moeq_rans_encoder_init(struct moeq_rans_encoder *encoder, const struct moeq_rans_table *table)
+{
+    *encoder = (struct moeq_rans_encoder){0};
+    for (int value = table->lowest; value <= table->highest; value++) {
+        const uint32_t f = table->frequency[value + OFFSET], first = table->first[value + OFFSET];
+        if (!f)
+            continue;
+        encoder->symbols[(uint8_t)value] =
+            (struct moeq_rans_symbol){f, first, ((uint64_t)1 << 63) / f + (((uint64_t)1 << 63) % f != 0)};
+        encoder->packed[(uint8_t)value] = f | first << 16;
     }
 }
