@@ -75,46 +75,51 @@ static void encode_tail(const struct moeq_rans_encoder *encoder, const int8_t *s
         tail->words[STATE_WORDS + i] = made[n_kept - 1 - i];
 }
 
-/* Splits codes into symbols and exceptions, whose positions and codes it writes; returns their number. */
-static uint32_t split(const struct job *job, uint64_t begin, uint32_t n, int8_t *symbols, uint8_t *positions,
-                      int16_t *codes)
+/* Codes as bytes; false where one is beyond int8. */
+static bool narrow(const int16_t *codes, uint32_t n, int8_t *symbols)
 {
-    const struct moeq_rans_table *t = job->table;
-    int lowest = 0, highest = -1;
-    uint32_t n_exceptions = 0;
-    if (job->wide) {
-        const int16_t *from = job->wide + begin;
-        int16_t low = INT16_MAX, high = INT16_MIN;
-        for (uint32_t i = 0; i < n; i++) {
-            low = from[i] < low ? from[i] : low;
-            high = from[i] > high ? from[i] : high;
-            symbols[i] = (int8_t)from[i];
-        }
-        lowest = low;
-        highest = high;
-    } else {
-        const int8_t *from = job->narrow + begin;
-        int8_t low = INT8_MAX, high = INT8_MIN;
-        for (uint32_t i = 0; i < n; i++) {
-            low = from[i] < low ? from[i] : low;
-            high = from[i] > high ? from[i] : high;
-        }
-        memcpy(symbols, from, n);
-        lowest = low;
-        highest = high;
-    }
-    if (!t->has_gaps && lowest >= t->lowest && highest <= t->highest)
-        return 0;
+    int16_t lowest = 0, highest = 0;
     for (uint32_t i = 0; i < n; i++) {
-        const int code = job->wide ? job->wide[begin + i] : job->narrow[begin + i];
-        const unsigned place = (unsigned)(code + 128);
-        if (place < MOEQ_RANS_SYMBOLS && t->frequency[place])
-            continue;
-        symbols[i] = (int8_t)t->filler;
-        moeq_store_u16le(positions + 2 * n_exceptions, i);
-        codes[n_exceptions++] = (int16_t)code;
+        lowest = codes[i] < lowest ? codes[i] : lowest;
+        highest = codes[i] > highest ? codes[i] : highest;
+        symbols[i] = (int8_t)codes[i];
     }
-    return n_exceptions;
+    return lowest >= INT8_MIN && highest <= INT8_MAX;
+}
+
+/* What a chunk is split into: exceptions are few, or none of them is of use. */
+struct parts {
+    const int8_t *symbols; /* the caller's own, or `room` */
+    int8_t *room;          /* [n] */
+    int16_t *codes;        /* of exceptions [n] */
+    uint8_t *positions;    /* of exceptions [n], 2 bytes each */
+    uint32_t n_exceptions;
+};
+
+static void add_exception(const struct job *job, uint32_t position, int code, struct parts *parts)
+{
+    moeq_store_u16le(parts->positions + 2 * (size_t)parts->n_exceptions, position);
+    parts->codes[parts->n_exceptions++] = (int16_t)code;
+    parts->room[position] = (int8_t)job->table->filler;
+}
+
+static void split(const struct job *job, uint64_t begin, uint32_t n, struct parts *parts)
+{
+    const int16_t *wide = job->wide ? job->wide + begin : NULL;
+    parts->symbols = job->wide ? parts->room : job->narrow + begin;
+    if (wide && !narrow(wide, n, parts->room)) {
+        for (uint32_t i = 0; i < n; i++)
+            if (wide[i] != parts->room[i] || !job->encoder.packed[(uint8_t)wide[i]])
+                add_exception(job, i, wide[i], parts);
+        return;
+    }
+    for (uint32_t i = 0; (i = job->rows->find_absent(&job->encoder, parts->symbols, i, n)) < n; i++) {
+        if (!parts->n_exceptions && !wide) {
+            memcpy(parts->room, parts->symbols, n);
+            parts->symbols = parts->room;
+        }
+        add_exception(job, i, parts->symbols[i], parts);
+    }
 }
 
 /* Writes a chunk of n symbols behind its exceptions, at `to`; returns its end. */
@@ -148,17 +153,18 @@ static enum moeq_status encode_chunks(void *context, unsigned worker, uint64_t b
     for (uint64_t c = begin; !status && c < end; c++) {
         const uint64_t from = c * job->chunk;
         const uint32_t n = job->n - from < job->chunk ? (uint32_t)(job->n - from) : job->chunk;
-        int8_t *symbols = (int8_t *)scratch->data;
-        int16_t *codes = (int16_t *)(void *)(scratch->data + SYMBOL_BYTES);
         uint8_t *bytes = scratch->data + SYMBOL_BYTES + CODE_BYTES, *to = bytes + HEAD_BYTES;
+        struct parts parts = {.room = (int8_t *)scratch->data,
+                              .codes = (int16_t *)(void *)(scratch->data + SYMBOL_BYTES),
+                              .positions = to};
         struct tail tail;
-        const uint32_t n_exceptions = split(job, from, n, symbols, to, codes);
-        to += 2 * (size_t)n_exceptions;
-        for (uint32_t i = 0; i < n_exceptions; i++, to += 2)
-            moeq_store_u16le(to, (uint16_t)codes[i]);
-        encode_tail(&job->encoder, symbols, n, &tail);
-        moeq_store_u32le(bytes, tail.n_rows | n_exceptions << 8);
-        to = encode_symbols(job, symbols, n, &tail, to);
+        split(job, from, n, &parts);
+        to += 2 * (size_t)parts.n_exceptions;
+        for (uint32_t i = 0; i < parts.n_exceptions; i++, to += 2)
+            moeq_store_u16le(to, (uint16_t)parts.codes[i]);
+        encode_tail(&job->encoder, parts.symbols, n, &tail);
+        moeq_store_u32le(bytes, tail.n_rows | parts.n_exceptions << 8);
+        to = encode_symbols(job, parts.symbols, n, &tail, to);
         const size_t n_bytes = (size_t)(to - bytes);
         status = moeq_bytes_resize(&job->chunks[c], n_bytes, err);
         if (!status)

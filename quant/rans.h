@@ -71,7 +71,6 @@ struct moeq_rans_table {
     uint32_t cost[MOEQ_RANS_SYMBOLS]; /* bits * 2^16 of a symbol, or of an exception */
     int lowest, highest;              /* symbols */
     int filler;                       /* the symbol that stands in an exception's place: the most frequent */
-    bool has_gaps;                    /* a value between lowest and highest has no frequency */
 };
 
 /* The table for a histogram: nearest to the shares in coded size, each symbol with at least one slot. Codes

@@ -1,4 +1,4 @@
-#include "rans_rows.h"
+#include "rans_absent.h"
 
 #include <immintrin.h>
 
@@ -150,4 +150,4 @@ static uint8_t *encode(const struct moeq_rans_encoder *encoder, const int8_t *sy
     return words;
 }
 
-const struct moeq_rans_rows moeq_rans_avx2 = {decode, encode};
+const struct moeq_rans_rows moeq_rans_avx2 = {decode, encode, find_absent};

@@ -44,4 +44,4 @@ static uint8_t *encode(const struct moeq_rans_encoder *encoder, const int8_t *sy
     return words;
 }
 
-const struct moeq_rans_rows moeq_rans_baseline = {decode, encode};
+const struct moeq_rans_rows moeq_rans_baseline = {decode, encode, moeq_rans_find_absent};

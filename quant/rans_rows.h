@@ -27,6 +27,8 @@ struct moeq_rans_encoder {
     struct moeq_rans_symbol symbols[MOEQ_RANS_SYMBOLS]; /* symbol v at [(uint8_t)v] */
     /* frequency + first << 16, at the same places. */
     _Alignas(64) uint32_t packed[MOEQ_RANS_SYMBOLS];
+    /* Which symbols have a frequency: bit (v >> 4 & 7) of byte [(uint8_t)v >> 7][v & 15]. */
+    uint8_t present[2][16];
 };
 
 void moeq_rans_encoder_init(struct moeq_rans_encoder *encoder, const struct moeq_rans_table *table);
@@ -39,7 +41,18 @@ struct moeq_rans_rows {
      * MOEQ_RANS_ROW_READ bytes behind that may be written. Every symbol has a frequency. */
     uint8_t *(*encode)(const struct moeq_rans_encoder *encoder, const int8_t *symbols, uint64_t n_rows,
                        uint32_t states[MOEQ_RANS_LANES], uint8_t *words);
+    /* The first of n symbols, from `begin` on, that has no frequency; n where all have one. */
+    uint32_t (*find_absent)(const struct moeq_rans_encoder *encoder, const int8_t *symbols, uint32_t begin,
+                            uint32_t n);
 };
+
+static inline uint32_t moeq_rans_find_absent(const struct moeq_rans_encoder *encoder, const int8_t *symbols,
+                                             uint32_t begin, uint32_t n)
+{
+    while (begin < n && encoder->symbols[(uint8_t)symbols[begin]].frequency)
+        begin++;
+    return begin;
+}
 
 /* One step of a state. */
 static inline uint32_t moeq_rans_step(uint32_t x, uint32_t slot)

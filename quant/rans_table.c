@@ -64,7 +64,7 @@ static uint32_t log2_fixed(uint32_t f)
 /* What follows from the frequencies, which add up to MOEQ_RANS_SLOTS. */
 static void derive(struct moeq_rans_table *t)
 {
-    unsigned first = 0, n_present = 0;
+    unsigned first = 0;
     t->lowest = t->highest = t->filler = 0;
     for (int place = 0; place < MOEQ_RANS_SYMBOLS; place++) {
         const unsigned f = t->frequency[place];
@@ -72,14 +72,13 @@ static void derive(struct moeq_rans_table *t)
         first += f;
         if (!f)
             continue;
-        if (!n_present++)
+        if (first == f)
             t->lowest = t->filler = place - OFFSET;
         t->highest = place - OFFSET;
         if (f > t->frequency[t->filler + OFFSET])
             t->filler = place - OFFSET;
         t->cost[place] = (MOEQ_RANS_BITS << 16) - (log2_fixed(f) >> (LOG_DIGITS - 16));
     }
-    t->has_gaps = (int)n_present != t->highest - t->lowest + 1;
     for (int place = 0; place < MOEQ_RANS_SYMBOLS; place++)
         if (!t->frequency[place])
             t->cost[place] = EXCEPTION + t->cost[t->filler + OFFSET];
@@ -310,5 +309,7 @@ void moeq_rans_encoder_init(struct moeq_rans_encoder *encoder, const struct moeq
         encoder->symbols[(uint8_t)value] =
             (struct moeq_rans_symbol){f, first, ((uint64_t)1 << 63) / f + (((uint64_t)1 << 63) % f != 0)};
         encoder->packed[(uint8_t)value] = f | first << 16;
+        uint8_t *present = &encoder->present[(uint8_t)value >> 7][value & 15];
+        *present = (uint8_t)(*present | 1 << (value >> 4 & 7));
     }
 }

@@ -1,0 +1,35 @@
+/* Symbols without a frequency, 32 at a time; for the sets that have AVX2. */
+#ifndef MOEQ_RANS_ABSENT_H
+#define MOEQ_RANS_ABSENT_H
+
+#include "rans_rows.h"
+
+#include <immintrin.h>
+
+/* A shuffle by the low four bits finds the byte, another by the next three its bit; a byte whose highest bit
+ * is set makes zeros of the first, which is how the two halves of the symbols are told apart. */
+static inline uint32_t find_absent(const struct moeq_rans_encoder *encoder, const int8_t *symbols,
+                                   uint32_t begin, uint32_t n)
+{
+    const __m256i half[2] = {
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)encoder->present[0])),
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)encoder->present[1]))};
+    const __m256i bits = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(1, 2, 4, 8, 16, 32, 64, -128, 1, 2, 4, 8, 16, 32, 64, -128));
+    const __m256i low_four = _mm256_set1_epi8(0x8f - 256), top = _mm256_set1_epi8(-128);
+    for (; begin + 32 <= n; begin += 32) {
+        const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(symbols + begin));
+        const __m256i place = _mm256_and_si256(v, low_four);
+        const __m256i bytes = _mm256_or_si256(_mm256_shuffle_epi8(half[0], place),
+                                              _mm256_shuffle_epi8(half[1], _mm256_xor_si256(place, top)));
+        const __m256i high_four = _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15));
+        const __m256i bit = _mm256_shuffle_epi8(bits, high_four);
+        const __m256i are_absent = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), _mm256_setzero_si256());
+        const unsigned set = (unsigned)_mm256_movemask_epi8(are_absent);
+        if (set)
+            return begin + (uint32_t)__builtin_ctz(set);
+    }
+    return moeq_rans_find_absent(encoder, symbols, begin, n);
+}
+
+#endif
