@@ -28,8 +28,9 @@ struct job {
     const struct moeq_rans_table *table;
     const struct moeq_rans_rows *rows;
     struct moeq_rans_encoder encoder;
-    const int16_t *wide; /* the codes: these, or bytes */
-    const int8_t *narrow;
+    const int16_t *wide; /* the codes; NULL: symbols, which `source` has */
+    moeq_rans_source *source;
+    const void *context;
     uint64_t n;
     uint32_t chunk;
     struct moeq_bytes *scratch; /* of each worker: symbols, then a chunk */
@@ -106,7 +107,7 @@ static void add_exception(const struct job *job, uint32_t position, int code, st
 static void split(const struct job *job, uint64_t begin, uint32_t n, struct parts *parts)
 {
     const int16_t *wide = job->wide ? job->wide + begin : NULL;
-    parts->symbols = job->wide ? parts->room : job->narrow + begin;
+    parts->symbols = wide ? parts->room : job->source(job->context, begin, n, parts->room);
     if (wide && !narrow(wide, n, parts->room)) {
         for (uint32_t i = 0; i < n; i++)
             if (wide[i] != parts->room[i] || !job->encoder.packed[(uint8_t)wide[i]])
@@ -114,7 +115,7 @@ static void split(const struct job *job, uint64_t begin, uint32_t n, struct part
         return;
     }
     for (uint32_t i = 0; (i = job->rows->find_absent(&job->encoder, parts->symbols, i, n)) < n; i++) {
-        if (!parts->n_exceptions && !wide) {
+        if (parts->symbols != parts->room) {
             memcpy(parts->room, parts->symbols, n);
             parts->symbols = parts->room;
         }
@@ -231,11 +232,12 @@ enum moeq_status moeq_rans_encode(const struct moeq_rans_table *table, const int
     return encode(&job, pool, out, err);
 }
 
-enum moeq_status moeq_rans_encode_bytes(const struct moeq_rans_table *table, const int8_t *codes, uint64_t n,
-                                        uint32_t chunk, struct moeq_pool *pool, struct moeq_bytes *out,
-                                        struct moeq_error *err)
+enum moeq_status moeq_rans_encode_symbols(const struct moeq_rans_table *table, moeq_rans_source *source,
+                                          const void *context, uint64_t n, uint32_t chunk,
+                                          struct moeq_pool *pool, struct moeq_bytes *out,
+                                          struct moeq_error *err)
 {
-    struct job job = {.table = table, .narrow = codes, .n = n, .chunk = chunk};
+    struct job job = {.table = table, .source = source, .context = context, .n = n, .chunk = chunk};
     return encode(&job, pool, out, err);
 }
 

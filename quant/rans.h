@@ -97,10 +97,15 @@ uint32_t moeq_rans_rows_chunk(uint64_t cols);
 enum moeq_status moeq_rans_encode(const struct moeq_rans_table *table, const int16_t *codes, uint64_t n,
                                   uint32_t chunk, struct moeq_pool *pool, struct moeq_bytes *out,
                                   struct moeq_error *err);
-/* The same for symbols of a byte; codes without a place in the table become exceptions here too. */
-enum moeq_status moeq_rans_encode_bytes(const struct moeq_rans_table *table, const int8_t *codes, uint64_t n,
-                                        uint32_t chunk, struct moeq_pool *pool, struct moeq_bytes *out,
-                                        struct moeq_error *err);
+/* Symbols [begin, begin + n), which lie where it wants or are written into room [n]. Called by any thread. */
+typedef const int8_t *moeq_rans_source(const void *context, uint64_t begin, uint32_t n, int8_t *room);
+
+/* The same for codes of -128 to 127 from a function, a chunk at a time. Those without a place in the table
+ * become exceptions here too. */
+enum moeq_status moeq_rans_encode_symbols(const struct moeq_rans_table *table, moeq_rans_source *source,
+                                          const void *context, uint64_t n, uint32_t chunk,
+                                          struct moeq_pool *pool, struct moeq_bytes *out,
+                                          struct moeq_error *err);
 
 /* What decoding by a table needs: 16 kB that should stay in the first-level cache. Constant after init, may
  * be shared by threads. */

@@ -402,7 +402,8 @@ static void bad_tables(void)
 
 /* ---- damage ---- */
 
-/* Every bit of a stream turned round: told, but for bits that no check can see (the code of an exception). */
+/* Every bit of a stream turned round: told, but for bits that no check can see: codes of exceptions, and
+ * some of the word that is read last. */
 static int every_bit(void)
 {
     enum { N = 3000 };
