@@ -1,4 +1,4 @@
-#include "rans_absent.h"
+#include "rans_x86.h"
 
 #include <immintrin.h>
 
@@ -138,12 +138,8 @@ static uint8_t *encode(const struct moeq_rans_encoder *encoder, const int8_t *sy
         x[p] = _mm256_loadu_si256((const __m256i *)(const void *)(states + 8 * p));
     for (const int8_t *row = symbols + n_rows * MOEQ_RANS_LANES; row != symbols;) {
         row -= MOEQ_RANS_LANES;
-        for (int p = 0; p < PARTS; p++) {
-            const __m256i index =
-                _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(row + 8 * p)));
-            x[p] = push(x[p], _mm256_i32gather_epi32((const int *)(const void *)encoder->packed, index, 4),
-                        &words);
-        }
+        for (int p = 0; p < PARTS; p++)
+            x[p] = push(x[p], look_up_eight(encoder, row + 8 * p), &words);
     }
     for (int p = 0; p < PARTS; p++)
         _mm256_storeu_si256((__m256i *)(void *)(states + 8 * p), x[p]);

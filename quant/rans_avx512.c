@@ -1,4 +1,4 @@
-#include "rans_absent.h"
+#include "rans_x86.h"
 
 #include <immintrin.h>
 
@@ -118,8 +118,8 @@ INLINE __m512i push(__m512i x, __m512i packed, uint8_t **words)
 
 INLINE __m512i look_up(const struct moeq_rans_encoder *encoder, const int8_t *symbols)
 {
-    const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)symbols);
-    return _mm512_i32gather_epi32(_mm512_cvtepu8_epi32(bytes), encoder->packed, 4);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(look_up_eight(encoder, symbols)),
+                              look_up_eight(encoder, symbols + 8), 1);
 }
 
 static uint8_t *encode(const struct moeq_rans_encoder *encoder, const int8_t *symbols, uint64_t n_rows,
