@@ -3,7 +3,8 @@
 #include <stdlib.h>
 
 #define HEAD_BYTES      4
-#define STATE_BYTES     (4 * MOEQ_RANS_LANES)
+#define LENGTH_BYTES    (MOEQ_RANS_LANES / 2)                /* of the states */
+#define STATE_BYTES     (2 * MOEQ_RANS_LANES + LENGTH_BYTES) /* the fewest; and room behind the words */
 #define MAX_TAIL_ROWS   63
 #define LAST_STATE      MOEQ_RANS_LOW /* that encoding begins with, and decoding ends with */
 #define STATE_WORDS     2             /* of the tail */
@@ -123,6 +124,26 @@ static void split(const struct job *job, uint64_t begin, uint32_t n, struct part
     }
 }
 
+/* States are as often of one length as of another: their lengths beside them save 18 bytes of 128. */
+static uint8_t *write_states(const uint32_t states[MOEQ_RANS_LANES], uint8_t *to)
+{
+    uint8_t lengths[LENGTH_BYTES] = {0};
+    uint64_t bits = 0;
+    unsigned n_bits = 0, n_all = 0;
+    for (unsigned lane = 0; lane < MOEQ_RANS_LANES; lane++) {
+        const unsigned length = 31 - (unsigned)__builtin_clz(states[lane]);
+        lengths[lane / 2] = (uint8_t)(lengths[lane / 2] | (length - 16) << 4 * (lane % 2));
+        bits |= (uint64_t)(states[lane] - (1u << length)) << n_bits;
+        n_all += length;
+        for (n_bits += length; n_bits >= 8; n_bits -= 8, bits >>= 8)
+            *to++ = (uint8_t)bits;
+    }
+    for (; n_all % 16; n_all += n_all % 8 ? 8 - n_all % 8 : 8, bits >>= 8)
+        *to++ = (uint8_t)bits;
+    memcpy(to, lengths, sizeof lengths);
+    return to + sizeof lengths;
+}
+
 /* Writes a chunk of n symbols behind its exceptions, at `to`; returns its end. */
 static uint8_t *encode_symbols(const struct job *job, const int8_t *symbols, uint32_t n,
                                const struct tail *tail, uint8_t *to)
@@ -136,9 +157,7 @@ static uint8_t *encode_symbols(const struct job *job, const int8_t *symbols, uin
     for (int lane = 0; lane < MOEQ_RANS_LANES; lane++)
         states[lane] = LAST_STATE | tail->words[lane];
     to = job->rows->encode(&job->encoder, symbols, (n - tail->n) / MOEQ_RANS_LANES, states, to);
-    for (int lane = 0; lane < MOEQ_RANS_LANES; lane++, to += 4)
-        moeq_store_u32le(to, states[lane]);
-    return to;
+    return write_states(states, to);
 }
 
 #define SYMBOL_BYTES  MOEQ_RANS_MAX_CHUNK
@@ -279,10 +298,32 @@ uint32_t moeq_rans_chunk_codes(const struct moeq_rans_stream *stream, uint64_t i
 struct chunk {
     uint64_t offset; /* in the stream */
     uint32_t n, n_tail;
-    const uint8_t *words, *end; /* words and, if there is a body, states */
+    const uint8_t *words, *states, *end; /* without a body there are no states */
     struct moeq_rans_exceptions exceptions;
     int8_t *out;
 };
+
+static bool has_body(const struct chunk *c)
+{
+    return c->n_tail < c->n;
+}
+
+static unsigned state_length(const uint8_t *lengths, unsigned lane)
+{
+    return 16 + (lengths[lane / 2] >> 4 * (lane % 2) & 15u);
+}
+
+/* Bytes of the states that end at `end`; 0 where there are not so many. */
+static uint64_t state_bytes(const uint8_t *end, uint64_t n_bytes)
+{
+    uint64_t n_bits = 0;
+    if (n_bytes < STATE_BYTES)
+        return 0;
+    for (unsigned lane = 0; lane < MOEQ_RANS_LANES; lane++)
+        n_bits += state_length(end - LENGTH_BYTES, lane);
+    const uint64_t n = 2 * moeq_div_up(n_bits, 16) + LENGTH_BYTES;
+    return n <= n_bytes ? n : 0;
+}
 
 static enum moeq_status open_chunk(const struct moeq_rans_stream *stream, uint64_t index, struct chunk *c,
                                    struct moeq_error *err)
@@ -293,7 +334,7 @@ static enum moeq_status open_chunk(const struct moeq_rans_stream *stream, uint64
     c->offset = (uint64_t)(begin - stream->bytes);
     c->n = moeq_rans_chunk_codes(stream, index);
     uint64_t n_bytes = (uint64_t)(c->end - begin);
-    if (n_bytes < HEAD_BYTES || n_bytes % 2)
+    if (n_bytes < HEAD_BYTES)
         return damaged(err, c->offset, "a chunk of an impossible size");
     const uint32_t head = moeq_load_u32le(begin), n_exceptions = head >> 8;
     n_bytes -= HEAD_BYTES;
@@ -307,8 +348,10 @@ static enum moeq_status open_chunk(const struct moeq_rans_stream *stream, uint64
     c->exceptions.codes = c->exceptions.positions + 2 * (size_t)n_exceptions;
     c->words = c->exceptions.positions + EXCEPTION_BYTES * (size_t)n_exceptions;
     n_bytes -= EXCEPTION_BYTES * (uint64_t)n_exceptions;
-    if (c->n_tail == c->n ? n_bytes < 2 * STATE_WORDS || n_bytes > 2 * MOEQ_RANS_LANES
-                          : n_bytes < STATE_BYTES)
+    const uint64_t n_states = has_body(c) ? state_bytes(c->end, n_bytes) : 0;
+    c->states = c->end - n_states;
+    n_bytes -= n_states;
+    if (n_bytes % 2 || (has_body(c) ? !n_states : n_bytes < 2 * STATE_WORDS || n_bytes > 2 * MOEQ_RANS_LANES))
         return damaged(err, c->offset, "a chunk of an impossible size");
     return MOEQ_OK;
 }
@@ -360,15 +403,25 @@ static bool last_rows(const struct moeq_rans_decoder *decoder, struct moeq_rans_
     return true;
 }
 
-static void begin_body(const struct chunk *c, struct moeq_rans_cursor *cursor)
+/* Sets the cursor to the beginning; false where bits behind the states are not zero. */
+static bool begin_body(const struct chunk *c, struct moeq_rans_cursor *cursor)
 {
-    const uint8_t *states = c->end - STATE_BYTES;
-    for (int lane = 0; lane < MOEQ_RANS_LANES; lane++)
-        cursor->states[lane] = moeq_load_u32le(states + 4 * lane);
+    const uint8_t *lengths = c->end - LENGTH_BYTES, *at = c->states;
+    uint64_t bits = 0;
+    unsigned n_bits = 0;
+    for (unsigned lane = 0; lane < MOEQ_RANS_LANES; lane++) {
+        const unsigned length = state_length(lengths, lane);
+        for (; n_bits < length; n_bits += 8)
+            bits |= (uint64_t)*at++ << n_bits;
+        cursor->states[lane] = 1u << length | ((uint32_t)bits & ((1u << length) - 1));
+        bits >>= length;
+        n_bits -= length;
+    }
     cursor->begin = c->words;
-    cursor->words = states;
+    cursor->words = c->states;
     cursor->out = c->out;
     cursor->n_rows = (c->n - c->n_tail) / MOEQ_RANS_LANES;
+    return !bits && (at == lengths || (at + 1 == lengths && !*at));
 }
 
 /* Decodes what is left of the body, and leaves the words of the tail. */
@@ -416,11 +469,6 @@ static enum moeq_status decode_tail(const struct moeq_rans_decoder *decoder, con
     return MOEQ_OK;
 }
 
-static bool has_body(const struct chunk *c)
-{
-    return c->n_tail < c->n;
-}
-
 static enum moeq_status end_chunk(const struct moeq_rans_decoder *decoder, const struct chunk *c,
                                   struct moeq_rans_cursor *cursor, struct moeq_error *err)
 {
@@ -449,8 +497,8 @@ static enum moeq_status decode_symbols(const struct moeq_rans_decoder *decoder, 
     enum moeq_status status = MOEQ_OK;
     unsigned n_bodies = 0;
     for (unsigned i = 0; i < n; i++)
-        if (has_body(&chunks[i]))
-            begin_body(&chunks[i], &cursors[n_bodies++]);
+        if (has_body(&chunks[i]) && !begin_body(&chunks[i], &cursors[n_bodies++]))
+            return damaged(err, chunks[i].offset, "a chunk has bits behind its states");
     if (n_bodies)
         moeq_kernels()->rans->decode(decoder, cursors, n_bodies);
     n_bodies = 0;

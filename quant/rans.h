@@ -30,7 +30,9 @@
  *   uint16  of each exception the position in the chunk, in rising order
  *   int16   of each exception the code; in the stream another symbol stands in its place
  *   uint16  words, read from the last to the first
- *   uint32  states [32], if there is a body
+ *   if there is a body, 32 states of L + 1 bits each, L being 16 to 31:
+ *   bits    of each state the L bits below the leading one, least significant first; zeros up to a multiple
+ * of two bytes 4 bits  of each state L - 16, that of an even state in the low half of a byte
  *
  * Code i of the body belongs to state i % 32, and codes are decoded in their order, 32 at a time: with x the
  * state, slot = x % 4096 names the symbol; x becomes frequency * (x / 4096) + slot - first. Then, from state
@@ -38,7 +40,7 @@
  * and all states lie in [2^16, 2^17).
  *
  * The low 16 bits of what is left in the 32 states are no waste: they are the words of the tail, so that an
- * odd number of codes costs nothing and a chunk costs some 40 bytes more than its information. Where there is
+ * odd number of codes costs nothing and a chunk costs some 30 bytes more than its information. Where there is
  * no body, the tail's words are those of the chunk. The first two words, the low one first, are a state, from
  * which the tail is decoded alike, with the next word where it is below 2^16. It is 2^16 at the end, and
  * words that are left over in the states are 0. */

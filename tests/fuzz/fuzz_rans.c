@@ -1,7 +1,9 @@
-/* Entropy-coded integers. The first byte says what the others are: codes, which are encoded, come back, and
- * have the same bytes whatever the instruction set; or a table and a stream, which need not be any. */
+/* Entropy-coded integers. The first byte says what the others are: codes, or weights, which are encoded, come
+ * back, and have the same bytes whatever the instruction set; or a table and a stream, or coded weights,
+ * which need not be any. */
 #include "fuzz.h"
 #include "kernels.h"
+#include "lossless.h"
 #include "rans_rows.h"
 
 #include <stdlib.h>
@@ -145,13 +147,54 @@ static void encode_and_decode(const uint8_t *data, size_t n, bool are_wide)
     free(wide);
 }
 
+/* Weights that come back, and coded ones that are none: their number and a table before them. */
+static void lossless(const uint8_t *data, size_t n)
+{
+    static struct moeq_rans_decoder decoder;
+    struct moeq_rans_histogram histogram = {0};
+    struct moeq_rans_table table;
+    struct moeq_bytes coded = {0};
+    struct moeq_error err = {0};
+    size_t n_used;
+    if (n < 3)
+        return;
+    const enum moeq_lossless kind = data[0] % MOEQ_N_LOSSLESS;
+    const size_t n_even = kind == MOEQ_LOSSLESS_BF16 ? (n - 3) / 2 * 2 : n - 3;
+    uint8_t *back = block(n_even);
+    moeq_lossless_count(kind, data + 3, n_even, &histogram);
+    moeq_rans_table_make(&histogram, &table);
+    moeq_rans_decoder_init(&decoder, &table);
+    fuzz_require(moeq_lossless_encode(kind, &table, data + 3, n_even, NULL, &coded, NULL) == MOEQ_OK);
+    fuzz_require(moeq_lossless_decode(kind, &decoder, coded.data, coded.n_bytes, n_even, NULL, back, NULL) ==
+                 MOEQ_OK);
+    fuzz_require(memcmp(back, data + 3, n_even) == 0);
+    moeq_bytes_free(&coded);
+    free(back);
+    if (moeq_rans_table_read(data + 3, n - 3, &table, &n_used, NULL))
+        return;
+    const uint64_t n_data = moeq_load_u16le(data + 1) / (kind == MOEQ_LOSSLESS_BF16 ? 2 : 1) *
+                            (kind == MOEQ_LOSSLESS_BF16 ? 2ull : 1ull);
+    const size_t n_coded = n - 3 - n_used;
+    uint8_t *copy = block(n_coded), *out = block(n_data);
+    memcpy(copy, data + 3 + n_used, n_coded);
+    moeq_rans_decoder_init(&decoder, &table);
+    const enum moeq_status status =
+        moeq_lossless_decode(kind, &decoder, copy, n_coded, n_data, NULL, out, &err);
+    fuzz_require_error(status, &err);
+    fuzz_require(!status || (err.has_offset && err.offset <= n_coded));
+    free(copy);
+    free(out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     if (!n)
         return 0;
-    if (data[0] % 3 == 0)
+    if (data[0] % 4 == 0)
         decode_anything(data + 1, n - 1);
+    else if (data[0] % 4 == 3)
+        lossless(data + 1, n - 1);
     else
-        encode_and_decode(data + 1, n - 1, data[0] % 3 == 1);
+        encode_and_decode(data + 1, n - 1, data[0] % 4 == 1);
     return 0;
 }

@@ -33,9 +33,18 @@ static inline bool plain_chunk(const struct moeq_rans_table *t, const uint8_t *a
     uint32_t x[32], tail[32] = {0}, n_tail_words = 0;
     uint32_t i = 0;
     if (n_tail < n) {
-        words -= 128;
+        const uint8_t *lengths = end - 16;
+        unsigned length[32], n_bits = 0;
         for (int k = 0; k < 32; k++)
-            x[k] = plain_number(words + 4 * k, 4);
+            n_bits += length[k] = 16 + ((unsigned)lengths[k / 2] >> (k % 2 ? 4 : 0)) % 16;
+        words = lengths - (n_bits + 15) / 16 * 2;
+        n_bits = 0;
+        for (int k = 0; k < 32; k++) {
+            x[k] = 1;
+            for (unsigned bit = length[k]; bit--;)
+                x[k] = x[k] * 2 + ((unsigned)words[(n_bits + bit) / 8] >> (n_bits + bit) % 8) % 2;
+            n_bits += length[k];
+        }
         for (; i < n - n_tail; i += 32) {
             for (int k = 0; k < 32; k++)
                 out[i + (uint32_t)k] = (int16_t)plain_symbol(t, &x[k]);
