@@ -1,5 +1,7 @@
 #include "rans_rows.h"
 
+#include <pthread.h>
+
 #define OFFSET       128         /* of a value's place in the arrays */
 #define RAREST       65536u      /* codes rarer than one in so many become exceptions */
 #define MAX_LENGTH   12          /* bits of a frequency */
@@ -61,10 +63,20 @@ static uint32_t log2_fixed(uint32_t f)
     return log;
 }
 
+static uint32_t logs[MOEQ_RANS_SLOTS + 1]; /* of small matrices they would take longer than all else */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void fill_logs(void)
+{
+    for (uint32_t f = 1; f <= MOEQ_RANS_SLOTS; f++)
+        logs[f] = log2_fixed(f);
+}
+
 /* What follows from the frequencies, which add up to MOEQ_RANS_SLOTS. */
 static void derive(struct moeq_rans_table *t)
 {
     unsigned first = 0;
+    pthread_once(&once, fill_logs);
     t->lowest = t->highest = t->filler = 0;
     for (int place = 0; place < MOEQ_RANS_SYMBOLS; place++) {
         const unsigned f = t->frequency[place];
@@ -77,7 +89,7 @@ static void derive(struct moeq_rans_table *t)
         t->highest = place - OFFSET;
         if (f > t->frequency[t->filler + OFFSET])
             t->filler = place - OFFSET;
-        t->cost[place] = (MOEQ_RANS_BITS << 16) - (log2_fixed(f) >> (LOG_DIGITS - 16));
+        t->cost[place] = (MOEQ_RANS_BITS << 16) - (logs[f] >> (LOG_DIGITS - 16));
     }
     for (int place = 0; place < MOEQ_RANS_SYMBOLS; place++)
         if (!t->frequency[place])
@@ -94,11 +106,11 @@ struct division {
 
 static void set_frequency(struct division *d, int place, unsigned f)
 {
-    const uint32_t log = log2_fixed(f);
+    const uint32_t log = logs[f];
     d->sum = d->sum - d->table->frequency[place] + f;
     d->table->frequency[place] = (uint16_t)f;
-    d->gains[place] = d->counts[place] * (log2_fixed(f + 1) - log);
-    d->losses[place] = f > 1 ? d->counts[place] * (log - log2_fixed(f - 1)) : UINT64_MAX;
+    d->gains[place] = d->counts[place] * (logs[f + 1] - log);
+    d->losses[place] = f > 1 ? d->counts[place] * (log - logs[f - 1]) : UINT64_MAX;
 }
 
 /* Of equals the lowest value; of symbols only. */
@@ -126,6 +138,7 @@ static void divide(struct moeq_rans_table *table, const uint64_t counts[MOEQ_RAN
 {
     struct division d = {.table = table, .counts = counts};
     uint64_t total = 0;
+    pthread_once(&once, fill_logs);
     for (int place = 0; place < MOEQ_RANS_SYMBOLS; place++) {
         total += table->frequency[place] ? counts[place] : 0;
         d.sum += table->frequency[place];

@@ -3,7 +3,9 @@
  * in a second. The best of some runs. Not a test: it asserts nothing but that what comes back is what went
  * in. */
 #include "kernels.h"
-#include "rans.h"
+#include "lossless.h"
+#include "scalar.h"
+#include "source.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -28,10 +30,15 @@ static double uniform(void)
     return ((double)(state >> 11) + 0.5) * 0x1p-53;
 }
 
+static double gaussian(void)
+{
+    return sqrt(-2 * log(uniform())) * cos(6.283185307179586 * uniform());
+}
+
 static void fill(int16_t *codes, uint64_t n, double deviation)
 {
     for (uint64_t i = 0; i < n; i++)
-        codes[i] = (int16_t)lrint(deviation * sqrt(-2 * log(uniform())) * cos(6.283185307179586 * uniform()));
+        codes[i] = (int16_t)lrint(deviation * gaussian());
 }
 
 static double entropy(const struct moeq_rans_histogram *h, uint64_t n)
@@ -78,6 +85,112 @@ static int run(const int16_t *codes, int8_t *out, uint64_t n)
     return 0;
 }
 
+/* ---- without loss ---- */
+
+struct lossless {
+    uint64_t n_data, n_coded;  /* n_coded: with its table */
+    double encoding, decoding; /* seconds */
+};
+
+/* Adds what `n` bytes take; false where they do not come back. */
+static bool add_lossless(enum moeq_lossless kind, const uint8_t *data, uint64_t n, uint8_t *back, int n_runs,
+                         struct lossless *sum)
+{
+    static struct moeq_rans_decoder decoder;
+    struct moeq_bytes coded = {0};
+    double encoding = 1e9, decoding = 1e9;
+    bool is_right = true;
+    uint8_t bytes[MOEQ_RANS_TABLE_BYTES];
+    size_t n_table = 0;
+    for (int i = 0; is_right && i < n_runs; i++) {
+        struct moeq_rans_histogram histogram = {0};
+        struct moeq_rans_table table;
+        double begin = now();
+        moeq_lossless_count(kind, data, n, &histogram);
+        moeq_rans_table_make(&histogram, &table);
+        is_right = !moeq_lossless_encode(kind, &table, data, n, NULL, &coded, NULL);
+        encoding = fmin(encoding, now() - begin);
+        begin = now();
+        moeq_rans_decoder_init(&decoder, &table);
+        is_right =
+            is_right && !moeq_lossless_decode(kind, &decoder, coded.data, coded.n_bytes, n, NULL, back, NULL);
+        decoding = fmin(decoding, now() - begin);
+        n_table = moeq_rans_table_write(&table, bytes);
+    }
+    is_right = is_right && memcmp(back, data, n) == 0;
+    sum->n_data += n;
+    sum->n_coded += coded.n_bytes + n_table;
+    sum->encoding += encoding;
+    sum->decoding += decoding;
+    moeq_bytes_free(&coded);
+    return is_right;
+}
+
+static void print_lossless(enum moeq_lossless kind, const struct lossless *s)
+{
+    printf("  %s: %.2f%%, encodes %.2f GB/s, decodes %.2f GB/s\n", moeq_lossless_names[kind],
+           100 * (double)s->n_coded / (double)s->n_data, (double)s->n_data / s->encoding * 1e-9,
+           (double)s->n_data / s->decoding * 1e-9);
+}
+
+static int run_lossless(uint64_t n)
+{
+    uint8_t *data = calloc(n + 1, 2), *back = calloc(n + 1, 2);
+    int n_wrong = !data || !back;
+    for (int kind = 0; !n_wrong && kind < MOEQ_N_LOSSLESS; kind++) {
+        struct lossless sum = {0};
+        for (uint64_t i = 0; i < n; i++) {
+            const uint16_t bits = moeq_bf16_encode((float)(0.02 * gaussian()));
+            if (kind == MOEQ_LOSSLESS_BF16)
+                memcpy(data + 2 * i, &bits, sizeof bits);
+            else /* as a block of 128 x 128 whose largest weight becomes 448 */
+                data[i] = moeq_e4m3_encode((float)(448 / 4.0 * gaussian()));
+        }
+        n_wrong = !add_lossless((enum moeq_lossless)kind, data, kind == MOEQ_LOSSLESS_BF16 ? 2 * n : n, back,
+                                N_RUNS, &sum);
+        print_lossless((enum moeq_lossless)kind, &sum);
+    }
+    free(data);
+    free(back);
+    return n_wrong;
+}
+
+static int run_model(const char *path)
+{
+    struct moeq_source source;
+    struct moeq_error err = {0};
+    struct moeq_bytes buffer = {0}, back = {0};
+    struct lossless sums[MOEQ_N_LOSSLESS] = {{0}};
+    char text[1024];
+    enum moeq_status status = moeq_source_open(&source, path, &err);
+    bool is_right = true, is_open = !status;
+    for (size_t i = 0; !status && is_right && i < source.n_weights; i++) {
+        const struct moeq_weight *w = &source.weights[i];
+        struct moeq_matrix m;
+        const bool is_bf16 = w->format.level == &moeq_level_bf16 && w->rows > 1;
+        if (!is_bf16 && w->format.level != &moeq_level_fp8)
+            continue;
+        const uint64_t n = w->rows * w->cols * (is_bf16 ? 2 : 1);
+        status = moeq_source_load(&source, &w, 1, &buffer, &m, &err);
+        if (!status)
+            status = moeq_bytes_resize(&back, (size_t)n, &err);
+        for (int kind = 0; !status && kind < MOEQ_N_LOSSLESS; kind++)
+            if (is_bf16 == (kind == MOEQ_LOSSLESS_BF16))
+                is_right =
+                    is_right && add_lossless((enum moeq_lossless)kind, m.data, n, back.data, 3, &sums[kind]);
+    }
+    for (int kind = 0; !status && kind < MOEQ_N_LOSSLESS; kind++)
+        if (sums[kind].n_data)
+            print_lossless((enum moeq_lossless)kind, &sums[kind]);
+    if (status)
+        fprintf(stderr, "%s\n", moeq_error_format(&err, text, sizeof text));
+    moeq_bytes_free(&buffer);
+    moeq_bytes_free(&back);
+    if (is_open)
+        moeq_source_close(&source);
+    return status || !is_right;
+}
+
 int main(int argc, char **argv)
 {
     static const double deviations[] = {0.53, 0.97, 1.94, 3.87, 15.5};
@@ -96,6 +209,7 @@ int main(int argc, char **argv)
                 fill(codes, n, deviations[i]);
                 n_wrong = run(codes, out, n);
             }
+            n_wrong = n_wrong || run_lossless(n);
             fflush(stdout);
             _exit(n_wrong);
         }
@@ -104,6 +218,10 @@ int main(int argc, char **argv)
     }
     free(codes);
     free(out);
+    if (!n_wrong && argc > 2) {
+        printf("%s\n", argv[2]);
+        n_wrong = run_model(argv[2]);
+    }
     if (n_wrong)
         fprintf(stderr, "bench_rans: wrong\n");
     return n_wrong;
