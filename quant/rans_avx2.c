@@ -39,8 +39,7 @@ INLINE __m256i all(uint32_t value)
 INLINE __m256i step(const struct moeq_rans_decoder *decoder, __m256i *x)
 {
     const __m256i mask = all(MOEQ_RANS_SLOTS - 1);
-    const __m256i slots =
-        _mm256_i32gather_epi32((const int *)(const void *)decoder->slots, _mm256_and_si256(*x, mask), 4);
+    const __m256i slots = load_eight(decoder->slots, _mm256_and_si256(*x, mask));
     const __m256i frequency = _mm256_and_si256(_mm256_srli_epi32(slots, MOEQ_RANS_BITS), mask);
     const __m256i product = _mm256_mullo_epi32(_mm256_srli_epi32(*x, MOEQ_RANS_BITS), frequency);
     *x = _mm256_add_epi32(product, _mm256_and_si256(slots, mask));
@@ -68,33 +67,42 @@ INLINE void store_row(int8_t *out, const __m256i values[PARTS])
                         _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), order));
 }
 
-static void decode_one(const struct moeq_rans_decoder *decoder, struct moeq_rans_cursor *cursor)
+/* A cursor in registers. */
+struct place {
+    __m256i x[PARTS]; /* states */
+    const uint8_t *words;
+    int8_t *out;
+};
+
+INLINE struct place load(const struct moeq_rans_cursor *cursor)
 {
-    const uint8_t *words = cursor->words;
-    int8_t *out = cursor->out;
-    uint64_t n_rows = cursor->n_rows;
-    __m256i x[PARTS], values[PARTS];
-    for (int p = 0; p < PARTS; p++)
-        x[p] = _mm256_load_si256((const __m256i *)(const void *)(cursor->states + 8 * p));
-    for (; n_rows && words - cursor->begin >= MOEQ_RANS_ROW_READ; n_rows--, out += MOEQ_RANS_LANES) {
-        for (int p = 0; p < PARTS; p++)
-            values[p] = step(decoder, x + p);
-        for (int p = PARTS - 1; p >= 0; p--)
-            words = refill(x + p, words);
-        store_row(out, values);
-    }
-    for (int p = 0; p < PARTS; p++)
-        _mm256_store_si256((__m256i *)(void *)(cursor->states + 8 * p), x[p]);
-    cursor->words = words;
-    cursor->out = out;
-    cursor->n_rows = n_rows;
+    struct place p = {.words = cursor->words, .out = cursor->out};
+    for (int i = 0; i < PARTS; i++)
+        p.x[i] = _mm256_load_si256((const __m256i *)(const void *)(cursor->states + 8 * i));
+    return p;
 }
 
-static void decode(const struct moeq_rans_decoder *decoder, struct moeq_rans_cursor *cursors, unsigned n)
+INLINE void store(struct moeq_rans_cursor *cursor, const struct place *p)
 {
-    for (unsigned i = 0; i < n; i++)
-        decode_one(decoder, &cursors[i]);
+    for (int i = 0; i < PARTS; i++)
+        _mm256_store_si256((__m256i *)(void *)(cursor->states + 8 * i), p->x[i]);
+    cursor->words = p->words;
+    cursor->n_rows -= (uint64_t)(p->out - cursor->out) / MOEQ_RANS_LANES;
+    cursor->out = p->out;
 }
+
+INLINE void decode_row(const struct moeq_rans_decoder *decoder, struct place *p)
+{
+    __m256i values[PARTS];
+    for (int i = 0; i < PARTS; i++)
+        values[i] = step(decoder, &p->x[i]);
+    for (int i = PARTS - 1; i >= 0; i--)
+        p->words = refill(&p->x[i], p->words);
+    store_row(p->out, values);
+    p->out += MOEQ_RANS_LANES;
+}
+
+#include "rans_two.inc"
 
 /* ---- encoding ---- */
 

@@ -8,7 +8,10 @@
 INLINE __m512i step(const struct moeq_rans_decoder *decoder, __m512i *x)
 {
     const __m512i mask = _mm512_set1_epi32(MOEQ_RANS_SLOTS - 1);
-    const __m512i slots = _mm512_i32gather_epi32(_mm512_and_si512(*x, mask), decoder->slots, 4);
+    const __m512i places = _mm512_and_si512(*x, mask);
+    const __m512i slots =
+        _mm512_inserti64x4(_mm512_castsi256_si512(load_eight(decoder->slots, _mm512_castsi512_si256(places))),
+                           load_eight(decoder->slots, _mm512_extracti64x4_epi64(places, 1)), 1);
     const __m512i frequency = _mm512_and_si512(_mm512_srli_epi32(slots, MOEQ_RANS_BITS), mask);
     const __m512i product = _mm512_mullo_epi32(_mm512_srli_epi32(*x, MOEQ_RANS_BITS), frequency);
     *x = _mm512_add_epi32(product, _mm512_and_si512(slots, mask));
@@ -63,36 +66,7 @@ INLINE void decode_row(const struct moeq_rans_decoder *decoder, struct place *p)
     p->out += MOEQ_RANS_LANES;
 }
 
-INLINE bool has_words(const struct place *p, const struct moeq_rans_cursor *cursor)
-{
-    return p->words - cursor->begin >= MOEQ_RANS_ROW_READ;
-}
-
-/* A row waits for the one before, most of its time for its gathers: two chunks are 1.5 times as fast as one.
- */
-static void decode_two(const struct moeq_rans_decoder *decoder, struct moeq_rans_cursor cursors[2])
-{
-    struct place p = load(&cursors[0]), q = load(&cursors[1]);
-    uint64_t n_rows = cursors[0].n_rows < cursors[1].n_rows ? cursors[0].n_rows : cursors[1].n_rows;
-    for (; n_rows && has_words(&p, &cursors[0]) && has_words(&q, &cursors[1]); n_rows--) {
-        decode_row(decoder, &p);
-        decode_row(decoder, &q);
-    }
-    store(&cursors[0], &p);
-    store(&cursors[1], &q);
-}
-
-static void decode(const struct moeq_rans_decoder *decoder, struct moeq_rans_cursor *cursors, unsigned n)
-{
-    if (n == 2)
-        decode_two(decoder, cursors);
-    for (unsigned i = 0; i < n; i++) {
-        struct place p = load(&cursors[i]);
-        for (uint64_t n_rows = cursors[i].n_rows; n_rows && has_words(&p, &cursors[i]); n_rows--)
-            decode_row(decoder, &p);
-        store(&cursors[i], &p);
-    }
-}
+#include "rans_two.inc"
 
 /* Words of those states that have no room, then the symbols. A quotient of float32, rounded towards zero at
  * each step, is below 2^20, so it is the right one or one less, which the remainder shows. */
