@@ -75,9 +75,9 @@ struct moeq_rans_table {
     int filler;                       /* the symbol that stands in an exception's place: the most frequent */
 };
 
-/* The table for a histogram: nearest to the shares in coded size, each symbol with at least one slot. Codes
- * rarer than one in 65536 get none. Integers only: the same on every machine. Counts add up to less than
- * 2^39. An empty histogram gives a table too. */
+/* The table for a histogram: of those that give each symbol a slot the one with the smallest coded size.
+ * Codes rarer than one in 65536 get none. Integers only: the same on every machine. Counts add up to less
+ * than 2^39. An empty histogram gives a table too. */
 void moeq_rans_table_make(const struct moeq_rans_histogram *histogram, struct moeq_rans_table *table);
 
 /* Bits * 2^16 that codes of this histogram take under a table, without what chunks add: for choosing between
@@ -94,11 +94,12 @@ enum moeq_status moeq_rans_table_read(const uint8_t *bytes, uint64_t n, struct m
 uint32_t moeq_rans_rows_chunk(uint64_t cols);
 
 /* Encodes n codes by a table into a stream, which takes the place of what is in out; chunk is 1 to
- * MOEQ_RANS_MAX_CHUNK. Memory: twice the stream and 0.5 MB a thread. pool may be NULL. The same bytes for any
+ * MOEQ_RANS_MAX_CHUNK. Memory: twice the stream and 0.6 MB a thread. pool may be NULL. The same bytes for any
  * threads. MOEQ_UNSUPPORTED where the stream would reach 4 GiB. */
 enum moeq_status moeq_rans_encode(const struct moeq_rans_table *table, const int16_t *codes, uint64_t n,
                                   uint32_t chunk, struct moeq_pool *pool, struct moeq_bytes *out,
                                   struct moeq_error *err);
+
 /* Symbols [begin, begin + n), which lie where it wants or are written into room [n]. Called by any thread. */
 typedef const int8_t *moeq_rans_source(const void *context, uint64_t begin, uint32_t n, int8_t *room);
 
