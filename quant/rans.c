@@ -310,7 +310,7 @@ static bool has_body(const struct chunk *c)
 
 static unsigned state_length(const uint8_t *lengths, unsigned lane)
 {
-    return 16 + (lengths[lane / 2] >> 4 * (lane % 2) & 15u);
+    return 16 + ((unsigned)lengths[lane / 2] >> 4 * (lane % 2) & 15u);
 }
 
 /* Bytes of the states that end at `end`; 0 where there are not so many. */

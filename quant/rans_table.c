@@ -216,7 +216,7 @@ static unsigned get(struct bits *b, unsigned n)
     unsigned value = 0;
     for (unsigned i = 0; i < n; i++, b->at++)
         if (b->at < b->n)
-            value |= (b->from[b->at / 8] >> b->at % 8 & 1u) << i;
+            value |= ((unsigned)b->from[b->at / 8] >> b->at % 8 & 1u) << i;
     return value;
 }
 
