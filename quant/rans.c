@@ -89,7 +89,7 @@ static bool narrow(const int16_t *codes, uint32_t n, int8_t *symbols)
     return lowest >= INT8_MIN && highest <= INT8_MAX;
 }
 
-/* What a chunk is split into: exceptions are few, or none of them is of use. */
+/* What a chunk is split into: symbols, of which some stand in an exception's place, and the exceptions. */
 struct parts {
     const int8_t *symbols; /* the caller's own, or `room` */
     int8_t *room;          /* [n] */
