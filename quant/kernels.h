@@ -17,6 +17,8 @@
 #define MOEQ_FEW_CHUNK        128 /* features */
 #define MOEQ_GROUPS_AT_ONCE   16
 
+struct moeq_rans_rows;
+
 struct moeq_kernels {
     const char *name; /* "baseline", "avx2", "avx512", "avx512bf16" */
     uint32_t rows;    /* of W that are multiplied at once */
@@ -78,6 +80,8 @@ struct moeq_kernels {
 
     /* What calibration computes with: the same bits in every set. */
     const struct moeq_fused *fused;
+    /* What entropy coding runs through (rans_rows.h): the same bytes in every set. */
+    const struct moeq_rans_rows *rans;
 
     /* Decodes a row as the level's own decode does, to the bit; NULL: that one is used. */
     void (*decode[MOEQ_N_FAST_DECODES])(const struct moeq_matrix *matrix, uint64_t row, uint64_t col,

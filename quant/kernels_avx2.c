@@ -4,5 +4,6 @@
 #define KERNELS_ROWS         6
 #define KERNELS_ENCODE_GROUP moeq_encode_group_avx2
 #define KERNELS_FUSED        moeq_fused_avx2
+#define KERNELS_RANS         moeq_rans_avx2
 #include "kernels_table.h"
 #include "kernels.inc"

@@ -5,5 +5,6 @@
 #define KERNELS_BF16
 #define KERNELS_ENCODE_GROUP moeq_encode_group_avx512
 #define KERNELS_FUSED        moeq_fused_avx512
+#define KERNELS_RANS         moeq_rans_avx512
 #include "kernels_table.h"
 #include "kernels.inc"

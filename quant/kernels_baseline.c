@@ -4,5 +4,6 @@
 #define KERNELS_ROWS         6
 #define KERNELS_ENCODE_GROUP moeq_encode_group_baseline
 #define KERNELS_FUSED        moeq_fused_baseline
+#define KERNELS_RANS         moeq_rans_baseline
 #include "kernels_table.h"
 #include "kernels.inc"
