@@ -1,5 +1,7 @@
 #include "comparison.h"
 
+#include "measured.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -88,26 +90,56 @@ static int by_prediction(const void *a, const void *b)
     return x->layer != y->layer ? x->layer - y->layer : x->expert - y->expert;
 }
 
+/* Gains of a kind in a layer, as the plan says them. */
+static bool find_gain(const struct moeq_level_plan *levels, int layer, int kind, struct moeq_gain *gain)
+{
+    const json_t *rows = json_object_get(levels->document, "layers");
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i), *name = json_object_get(row, "kind");
+        const json_t *linear = json_object_get(row, "linear_gain"), *root = json_object_get(row, "root_gain");
+        if (json_integer_value(json_object_get(row, "layer")) != layer || !json_is_string(name) ||
+            strcmp(json_string_value(name), moeq_expert_kinds[kind]) != 0)
+            continue;
+        *gain = (struct moeq_gain){json_number_value(linear), json_number_value(root)};
+        return json_is_number(linear) && json_is_number(root);
+    }
+    return false;
+}
+
+/* What a plan predicts of an expert alone; false where it does not say enough. */
+static bool predict(const struct moeq_level_plan *levels, const struct moeq_source *source, int layer,
+                    int expert, const struct moeq_gain gains[MOEQ_EXPERT_KINDS], double *kld)
+{
+    double linear = 0, roots = 0;
+    for (int k = 0; k < MOEQ_EXPERT_KINDS; k++) {
+        const struct moeq_weight *w =
+            moeq_source_part(source, (enum moeq_part)((int)MOEQ_PART_EXPERT_GATE + k), layer, expert);
+        const struct moeq_level_entry *entry = w ? moeq_level_plan_find(levels, w->name) : NULL;
+        if (!entry || !(entry->error >= 0))
+            return false;
+        linear += gains[k].linear * entry->error;
+        roots += gains[k].root * gains[k].root * entry->error;
+    }
+    *kld = linear + sqrt(roots);
+    return true;
+}
+
 /* The experts that a plan predicts something of; returns how many. */
 static size_t list_experts(const struct moeq_level_plan *levels, const struct moeq_source *source,
                            struct moeq_compared_expert *list)
 {
     const struct moeq_config *c = &source->config;
     size_t n = 0;
-    for (int l = 0; l < (int)c->n_layers; l++)
-        for (int e = 0; moeq_config_layer_is_moe(c, (uint32_t)l) && e < (int)c->n_experts; e++) {
-            struct moeq_compared_expert x = {.layer = l, .expert = e};
-            bool known = true;
-            for (int k = 0; k < 3; k++) {
-                const struct moeq_weight *w =
-                    moeq_source_part(source, (enum moeq_part)((int)MOEQ_PART_EXPERT_GATE + k), l, e);
-                const struct moeq_level_entry *entry = w ? moeq_level_plan_find(levels, w->name) : NULL;
-                known = known && entry && isfinite(entry->damage);
-                x.predicted += known ? entry->damage : 0;
-            }
-            if (known)
-                list[n++] = x;
+    for (int l = 0; l < (int)c->n_layers; l++) {
+        struct moeq_gain gains[MOEQ_EXPERT_KINDS];
+        bool known = moeq_config_layer_is_moe(c, (uint32_t)l);
+        for (int k = 0; known && k < MOEQ_EXPERT_KINDS; k++)
+            known = find_gain(levels, l, k, &gains[k]);
+        for (int e = 0; known && e < (int)c->n_experts; e++) {
+            list[n] = (struct moeq_compared_expert){.layer = l, .expert = e};
+            n += predict(levels, source, l, e, gains, &list[n].predicted);
         }
+    }
     qsort(list, n, sizeof *list, by_prediction);
     return n;
 }

@@ -9,8 +9,9 @@
 /* An expert of a package alone in the source's model. */
 struct moeq_compared_expert {
     int layer, expert;
-    double predicted;      /* damage of its matrices, as the plan has it */
-    double kld, kld_error; /* measured: its matrices in place of the source's, all others as they are */
+    /* Its matrices in place of the source's, all others as they are: forecast (forecast.h) from errors and
+     * gains of the plan, and measured. */
+    double predicted, kld, kld_error;
 };
 
 struct moeq_comparison {
@@ -19,7 +20,7 @@ struct moeq_comparison {
     double predicted_error, measured_error; /* sums */
     double error_rank;                      /* rank correlation (Spearman); NAN for fewer than 3 */
     /* Of experts that were probed. */
-    struct moeq_compared_expert *experts; /* [n_experts], by predicted damage, the largest first */
+    struct moeq_compared_expert *experts; /* [n_experts], the largest prediction first */
     size_t n_experts;
     double kld_rank;
 };
@@ -29,8 +30,9 @@ enum moeq_status moeq_compare_errors(const struct moeq_level_plan *levels, const
                                      const double *errors, struct moeq_comparison *comparison,
                                      struct moeq_error *err);
 
-/* Probes at most n of the experts that the plan names with a damage, evenly by that, with the package's
- * matrices on `n_tokens` tokens of the statistics (at least a window), in a sweep of at most `budget` bytes.
+/* Probes at most n of the experts of which the plan says errors and gains, evenly by what it predicts, with
+ * the package's matrices on `n_tokens` tokens of the statistics (at least a window), in a sweep of at most
+ * `budget` bytes.
  */
 enum moeq_status moeq_compare_experts(const struct moeq_level_plan *levels, const struct moeq_source *source,
                                       const struct moeq_source *package,

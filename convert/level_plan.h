@@ -28,9 +28,9 @@ struct moeq_level_entry {
     struct moeq_format format; /* none where `keep` */
     bool keep;
     double tokens;     /* that the matrix saw in calibration */
-    double importance; /* what its error weighs in the damage, as the planner defines it */
-    double damage;     /* predicted, nats of KL divergence */
-    double error;      /* at this level, as the planner defines it */
+    double importance; /* mean of the squared router weight over all tokens, see calibrated.h */
+    double damage;     /* its part of the forecast KL divergence, nats */
+    double error;      /* of its outputs at this level, see damage.h */
 };
 
 struct moeq_level_plan {

@@ -18,8 +18,9 @@ struct rows {
     double *shares;             /* [n, levels + 1] */
     const char **names;         /* [levels + 1] */
     char (*texts)[MOEQ_FORMAT_BYTES];
-    double *parts, *errors; /* [groups] */
-    double kld;             /* NAN where there are no measurements */
+    double *parts, *errors;  /* [groups] */
+    struct moeq_gain *gains; /* [n]: of the rows; NULL: there are no measurements */
+    double kld;              /* NAN where there are no measurements */
     size_t n, n_names;
 };
 
@@ -30,6 +31,7 @@ static void rows_free(struct rows *r)
     free(r->names);
     free(r->texts);
     free(r->parts);
+    free(r->gains);
     free(r->errors);
 }
 
@@ -69,6 +71,10 @@ static enum moeq_status rows_init(struct rows *r, const struct moeq_plan_report 
     enum moeq_status status = rows_allocate(r, p, err);
     if (status)
         return status;
+    if (p->measured && !(r->gains = moeq_calloc(r->n, sizeof *r->gains, err))) {
+        rows_free(r);
+        return MOEQ_OVER_MEMORY;
+    }
     for (size_t k = 0; k < r->n_names; k++)
         r->names[k] = k < p->n_levels ? moeq_format_text(p->levels[k], r->texts[k]) : "keep";
     if (p->measured)
@@ -93,6 +99,8 @@ static enum moeq_status rows_init(struct rows *r, const struct moeq_plan_report 
         r->rows[g].bits /= (double)r->rows[g].n_weights;
         for (size_t k = 0; k < r->n_names; k++)
             r->shares[g * r->n_names + k] /= (double)r->rows[g].n_weights;
+        if (r->gains)
+            r->gains[n] = p->measured->gains[g];
         r->rows[n++] = r->rows[g];
     }
     r->n = n;
@@ -124,9 +132,14 @@ static json_t *rows_json(const struct rows *r)
         for (size_t k = 0; k < r->n_names; k++)
             if (row->shares[k] > 0)
                 moeq_json_set(&levels, r->names[k], json_real(row->shares[k]));
-        moeq_json_append(&rows, json_pack("{s:i, s:s, s:f, s:o, s:o, s:o}", "layer", row->layer, "kind",
-                                          row->kind, "bits", row->bits, "levels", levels, "gain",
-                                          moeq_json_real(row->gain), "damage", moeq_json_real(row->damage)));
+        json_t *json = json_pack("{s:i, s:s, s:f, s:o}", "layer", row->layer, "kind", row->kind, "bits",
+                                 row->bits, "levels", levels);
+        if (r->gains) {
+            moeq_json_set(&json, "linear_gain", json_real(r->gains[i].linear));
+            moeq_json_set(&json, "root_gain", json_real(r->gains[i].root));
+            moeq_json_set(&json, "damage", moeq_json_real(row->damage));
+        }
+        moeq_json_append(&rows, json);
     }
     return rows;
 }
