@@ -1,6 +1,7 @@
 #include "cmd_quantize.h"
 
 #include "comparison.h"
+#include "coverage.h"
 #include "layer_files.h"
 #include "memory.h"
 #include "model.h"
@@ -65,6 +66,7 @@ struct quantization {
     double *errors; /* [items of the plan]: of what was encoded in this run */
     struct moeq_repack_result result;
     struct moeq_comparison comparison;
+    struct moeq_coverage coverage;
     double seconds;
 };
 
@@ -194,6 +196,7 @@ static enum moeq_status report(const struct quantization *q, struct moeq_error *
         moeq_json_set(&json, "already_complete", json_boolean(result->was_complete));
         moeq_json_set(&json, "files_kept", json_integer((json_int_t)result->n_files_kept));
         moeq_json_set(&json, "comparison", comparison_json(&q->comparison));
+        moeq_json_set(&json, "unseen", moeq_coverage_unseen_json(&q->coverage));
         moeq_json_set(&json, "timing",
                       json_pack("{s:f, s:I}", "seconds", q->seconds, "peak_memory_bytes",
                                 (json_int_t)moeq_peak_memory()));
@@ -204,6 +207,7 @@ static enum moeq_status report(const struct quantization *q, struct moeq_error *
         printf("%s: already complete, from the same source, plan and statistics; nothing to do\n", o->out);
     else
         status = moeq_summary_print(stdout, &q->plan, err);
+    moeq_coverage_print_unseen(&q->coverage, stdout);
     print_comparison(&q->comparison);
     if (result->was_complete)
         return status;
@@ -296,6 +300,8 @@ static enum moeq_status quantize(struct quantization *q, struct moeq_error *err)
     enum moeq_status status = write_package(q, pool, err);
     if (!status)
         status = compare(q, pool, err);
+    if (!status)
+        status = moeq_coverage_read(&q->coverage, &q->statistics, &q->source.config, err);
     q->seconds = moeq_clock() - begin;
     moeq_pool_join(pool);
     return status ? status : report(q, err);
@@ -331,6 +337,7 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
     json_decref(q.asked);
     free(q.errors);
     moeq_comparison_free(&q.comparison);
+    moeq_coverage_free(&q.coverage);
     moeq_plan_free(&q.plan);
     moeq_level_plan_close(&q.levels);
     moeq_statistics_close(&q.statistics);

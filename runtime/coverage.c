@@ -140,6 +140,46 @@ void moeq_coverage_print(const struct moeq_coverage *coverage, FILE *out)
     free(all);
 }
 
+#define MAX_PRINTED 40
+
+void moeq_coverage_print_unseen(const struct moeq_coverage *coverage, FILE *out)
+{
+    const struct moeq_coverage *c = coverage;
+    uint64_t n = 0, n_printed = 0;
+    for (size_t i = 0; i < c->n_layers; i++)
+        n += c->layers[i].none;
+    if (n)
+        fprintf(out, "%llu experts without a token, on the moments of their layer:", (unsigned long long)n);
+    for (size_t i = 0; i < c->n_layers; i++) {
+        bool is_first = true;
+        for (uint64_t e = 0; e < c->n_experts && n_printed < MAX_PRINTED; e++)
+            if (!c->layers[i].counts[e]) {
+                if (is_first)
+                    fprintf(out, "%s layer %d: %llu", n_printed ? ";" : "", c->layers[i].layer,
+                            (unsigned long long)e);
+                else
+                    fprintf(out, ", %llu", (unsigned long long)e);
+                is_first = false;
+                n_printed++;
+            }
+    }
+    if (n > n_printed)
+        fprintf(out, " and %llu more, see --json", (unsigned long long)(n - n_printed));
+    if (n)
+        fputc('\n', out);
+}
+
+json_t *moeq_coverage_unseen_json(const struct moeq_coverage *coverage)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < coverage->n_layers; i++)
+        for (uint64_t e = 0; e < coverage->n_experts; e++)
+            if (!coverage->layers[i].counts[e])
+                moeq_json_append(&list, json_pack("{s:i, s:I}", "layer", coverage->layers[i].layer, "expert",
+                                                  (json_int_t)e));
+    return list;
+}
+
 json_t *moeq_coverage_json(const struct moeq_coverage *coverage)
 {
     const struct moeq_coverage *c = coverage;

@@ -28,6 +28,11 @@ enum moeq_status moeq_coverage_read(struct moeq_coverage *coverage, const struct
 void moeq_coverage_free(struct moeq_coverage *coverage);
 
 void moeq_coverage_print(const struct moeq_coverage *coverage, FILE *out);
+
+/* Experts without a token, "layer 3: 7, 12; layer 5: 0" in one line; nothing where there is none. */
+void moeq_coverage_print_unseen(const struct moeq_coverage *coverage, FILE *out);
+json_t *moeq_coverage_unseen_json(const struct moeq_coverage *coverage); /* [{"layer", "expert"}] */
+
 json_t *moeq_coverage_json(const struct moeq_coverage *coverage);
 
 /* A picture: layers from top to bottom, experts from left to right, the most used first in each layer or in
