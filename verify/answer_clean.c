@@ -172,9 +172,24 @@ static void put_line(struct cleaner *c)
     c->in_bold = false;
 }
 
+/* The calculator's notes of GSM8K, <<6*7=42>>: their bytes, or 0. */
+static size_t note(const struct cleaner *c)
+{
+    size_t n = 2;
+    if (c->end - c->at < 4 || c->at[0] != '<' || c->at[1] != '<')
+        return 0;
+    while (n < 100 && c->at + n + 1 < c->end && strchr("0123456789+-*/=.,()% ", c->at[n]) && c->at[n])
+        n++;
+    return c->at + n + 1 < c->end && c->at[n] == '>' && c->at[n + 1] == '>' ? n + 2 : 0;
+}
+
 static void clean_ascii(struct cleaner *c)
 {
     const char character = (char)*c->at;
+    if (note(c)) {
+        c->at += note(c);
+        return;
+    }
     if (character == '*' && c->end - c->at > 1 && c->at[1] == '*') {
         const bool power = is_power(c);
         put_char(c, power ? '^' : MOEQ_BOLD);

@@ -94,6 +94,7 @@ static bool same_text(struct moeq_span a, struct moeq_span b)
     b = words ? without_article(b) : b;
     size_t i = 0, k = 0;
     for (;;) {
+        const size_t from_i = i, from_k = k;
         while (i < a.n && strchr(" {}\"'", a.at[i]))
             i++;
         while (k < b.n && strchr(" {}\"'", b.at[k]))
@@ -101,7 +102,9 @@ static bool same_text(struct moeq_span a, struct moeq_span b)
         if (i == a.n || k == b.n)
             return i == a.n && k == b.n;
         const char x = words ? moeq_lower(a.at[i]) : a.at[i], y = words ? moeq_lower(b.at[k]) : b.at[k];
-        if (x != y)
+        /* "4 2" is not 42 */
+        const bool between = i && moeq_is_digit(x) && moeq_is_digit(a.at[from_i - 1]);
+        if (x != y || (between && (i > from_i) != (k > from_k)))
             return false;
         i++;
         k++;
@@ -129,6 +132,13 @@ static enum moeq_status values_of(struct moeq_span a, struct moeq_span b, struct
     return status;
 }
 
+/* One has no unit, or both have the same. */
+static bool units_agree(const struct moeq_quantity q[2])
+{
+    const bool differ = q[0].unit[0] && q[1].unit[0] && strcmp(q[0].unit, q[1].unit) != 0;
+    return !differ && !(q[0].percent && q[1].unit[0]) && !(q[1].percent && q[0].unit[0]);
+}
+
 /* *known: both could be computed, so that *equal is the answer. */
 static enum moeq_status equal_quantities(struct moeq_span reference, struct moeq_span answer, bool *equal,
                                          bool *known, struct moeq_error *err)
@@ -142,10 +152,10 @@ static enum moeq_status equal_quantities(struct moeq_span reference, struct moeq
         status = moeq_values_equal(&v[0], 1, &v[1], equal, err);
         if (!status && !*equal && q[0].percent && !q[1].percent)
             status = moeq_values_equal(&v[1], 100, &v[0], equal, err);
-        const bool differ = q[0].unit[0] && q[1].unit[0] && strcmp(q[0].unit, q[1].unit) != 0;
-        const bool odd = (q[0].percent && q[1].unit[0]) || (q[1].percent && q[0].unit[0]);
-        *equal = *equal && !differ && !odd;
+        *equal = *equal && units_agree(q);
     }
+    if (!status && !v[0].known && !v[1].known && moeq_is_digit(q[0].core.at[0]))
+        *equal = units_agree(q) && same_text(q[0].core, q[1].core); /* 3:45 pm */
     moeq_value_free(&v[0]);
     moeq_value_free(&v[1]);
     return status;
@@ -249,7 +259,7 @@ static enum moeq_status equal_items(const struct moeq_items *a, const struct moe
     const bool kinds = (a->open == 'u') != (b->open == 'u') || (a->open == '{' && b->ordered) ||
                        (b->open == '{' && a->ordered);
     *out = false;
-    if (a->n_items != b->n_items || a->n_items == 0 || brackets || kinds)
+    if (a->n_items != b->n_items || a->n_rows != b->n_rows || a->n_items == 0 || brackets || kinds)
         return MOEQ_OK;
     for (size_t i = 0; i < a->n_items; i++) {
         bool found = false;

@@ -117,7 +117,8 @@ enum moeq_status moeq_answer_find(struct moeq_span text, enum moeq_answer_kind k
     if (status)
         return status;
     if (marks.boxed.at && (!marks.hashed.at || marks.boxed.at > marks.hashed.at)) {
-        *answer = marks.boxed;
+        const struct moeq_span cue = moeq_answer_cue(marks.boxed, kind);
+        *answer = cue.at ? cue : marks.boxed; /* \boxed{\text{The answer is } 5} */
         *several = marks.boxes;
     } else if (marks.hashed.at) {
         *answer = moeq_behind_equals(moeq_clause(marks.hashed));

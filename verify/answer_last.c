@@ -72,12 +72,17 @@ static bool is_binary(struct moeq_span text, size_t i)
     return behind_factor || (i == 0 && moeq_at(text, 1) == ' ');
 }
 
-/* With a unit that follows. */
+/* With units and "million" that follow. */
 static size_t with_unit(struct moeq_span text, size_t end)
 {
-    const size_t space = end + (moeq_at(text, end) == ' ');
-    const size_t n = moeq_unit_at(text, space);
-    return n && !moeq_any_word_at(text, space, (const char *const[]){"in", "a", "A", NULL}) ? space + n : end;
+    for (size_t n; end < text.n; end += n) {
+        const size_t space = end + (moeq_at(text, end) == ' ');
+        n = moeq_unit_at(text, space);
+        if (!n || moeq_any_word_at(text, space, (const char *const[]){"in", "a", "A", NULL}))
+            break;
+        n += space - end;
+    }
+    return end;
 }
 
 struct values {

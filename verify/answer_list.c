@@ -99,6 +99,35 @@ static bool split_union(struct moeq_items *items, struct moeq_span text)
     return items->n_items > 0;
 }
 
+/* The cells of a matrix, in whatever brackets. */
+static bool split_matrix(struct moeq_items *items, struct moeq_span text)
+{
+    static const char *const names[] = {"{pmatrix}", "{bmatrix}",     "{Bmatrix}",
+                                        "{matrix}",  "{smallmatrix}", NULL};
+    size_t k = 0;
+    while (names[k] && !(moeq_has_at(text, 0, "\\begin") && moeq_has_at(text, 6, names[k])))
+        k++;
+    const char *end = names[k] ? memmem(text.at, text.n, "\\end{", 5) : NULL;
+    if (!end)
+        return false;
+    const struct moeq_span body =
+        moeq_trim(moeq_part(text, 6 + strlen(names[k]), (size_t)(end - text.at)), "");
+    size_t from = 0;
+    items->n_rows = 1;
+    for (size_t i = 0; i < body.n; i++) {
+        const bool row = moeq_has_at(body, i, "\\\\");
+        if (body.at[i] != '&' && !row)
+            continue;
+        items->n_rows += row && i + 2 < body.n;
+        add_item(items, moeq_part(body, from, i));
+        from = i + 1 + row;
+        i += row;
+    }
+    if (from < body.n)
+        add_item(items, moeq_part(body, from, body.n));
+    return true;
+}
+
 /* "x \in [1, 2]" is [1, 2]. */
 static struct moeq_span behind_in(struct moeq_span text)
 {
@@ -112,7 +141,10 @@ struct moeq_items moeq_answer_items(struct moeq_span text)
 {
     struct moeq_items items = {0};
     text = behind_in(moeq_trim(text, ""));
-    if (split_union(&items, text)) {
+    if (split_matrix(&items, text)) {
+        items.open = items.close = 'm';
+        items.ordered = true;
+    } else if (split_union(&items, text)) {
         items.open = items.close = 'u';
     } else if (text.n >= 4 && moeq_has_at(text, 0, "\\{") && moeq_has_at(text, text.n - 2, "\\}")) {
         items.open = items.close = '{';

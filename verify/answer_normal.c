@@ -190,9 +190,8 @@ static void put_dollar(struct writer *w)
     }
     /* money, unless it is left over from a formula */
     w->i++;
-    skip_spaces(w);
-    if (moeq_is_digit(moeq_at(w->in, w->i)) || moeq_at(w->in, w->i) == '-' || moeq_at(w->in, w->i) == '.')
-        put_char(w, '$');
+    const char next = moeq_at(w->in, w->i);
+    put_char(w, moeq_is_digit(next) || next == '-' || next == '.' ? '$' : ' ');
 }
 
 /* ^\circ and ^{\circ}; other exponents without braces around one character. */
@@ -206,6 +205,8 @@ static void put_power(struct writer *w)
             put(w, " degrees ");
             return;
         }
+    while (w->out->n && w->out->s[w->out->n - 1] == ' ') /* \text{cm}^2 */
+        w->out->n--;
     put_char(w, '^');
     w->i++;
     skip_spaces(w);
@@ -228,9 +229,28 @@ static void put_brace(struct writer *w)
     w->i++;
 }
 
+/* Words that have a sign: "minus 5", "p.m.". */
+static bool put_word(struct writer *w)
+{
+    static const struct {
+        const char *word, *text;
+    } words[] = {{"minus ", "-"}, {"negative ", "-"}, {"p.m", "pm"}, {"a.m", "am"}};
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
+        const size_t n = strlen(words[k].word);
+        if (!moeq_word_at(w->in, w->i, words[k].word) || (k < 2 && !moeq_begins_value(w->in, w->i + n)))
+            continue;
+        put(w, words[k].text);
+        w->i += n;
+        return true;
+    }
+    return false;
+}
+
 static void put_next(struct writer *w)
 {
     const char c = w->in.at[w->i];
+    if (moeq_is_letter(c) && put_word(w))
+        return;
     if (moeq_has_at(w->in, w->i, ",\\!")) {
         put_char(w, ',');
         w->i += 3;
@@ -284,7 +304,7 @@ static struct moeq_span without_wrapping(struct moeq_span text)
 {
     for (size_t before = text.n + 1; text.n < before;) {
         before = text.n;
-        text = moeq_trim(text, ",;:!?*_'");
+        text = moeq_trim(text, ",;:?*_'");
         if (text.n && text.at[text.n - 1] == '.')
             text.n--;
         while (text.n >= 2 && memcmp(text.at + text.n - 2, "\\\\", 2) == 0)

@@ -172,6 +172,9 @@ struct moeq_quantity {
  * letter right behind a number is a unit. */
 struct moeq_quantity moeq_answer_quantity(struct moeq_span text, bool bare);
 
+/* "forty-two", "one hundred and five": the number that the whole text names, less than 10^12; 0: none. */
+uint64_t moeq_number_words(struct moeq_span text);
+
 /* Bytes of the unit of the table at i, with an exponent; 0: none. */
 size_t moeq_unit_at(struct moeq_span text, size_t i);
 
@@ -198,7 +201,8 @@ enum moeq_status moeq_values_equal(const struct moeq_value *a, unsigned factor, 
 enum { MOEQ_MAX_ITEMS = 64 };
 
 struct moeq_items {
-    char open, close; /* brackets, or 0 where there are none; '{' for sets, 'u' for unions */
+    char open, close; /* brackets, or 0; '{' for sets, 'u' for unions, 'm' for matrices */
+    size_t n_rows;    /* of a matrix */
     bool ordered;
     size_t n_items; /* 0: not a list */
     struct moeq_span items[MOEQ_MAX_ITEMS];

@@ -270,11 +270,23 @@ static size_t number_tail(struct moeq_span text, size_t i)
     return i + moeq_any_word_at(text, i, endings) - from;
 }
 
+/* "minus 5", but not "9 minus 5". */
+static size_t sign_word(struct moeq_span text, size_t i)
+{
+    static const char *const words[] = {"minus ", "negative ", NULL};
+    const bool binary = i > 1 && (moeq_is_digit(text.at[i - 2]) || strchr(")}%$", text.at[i - 2]));
+    for (size_t k = 0; words[k] && !binary; k++)
+        if (moeq_word_at(text, i, words[k]))
+            return strlen(words[k]);
+    return 0;
+}
+
 size_t moeq_number(struct moeq_span text, size_t i)
 {
     const size_t from = i;
     text = digits(text, i) < MAX_NUMBER / 2 ? at_most(text, i + MAX_NUMBER) : text;
     i += moeq_at(text, i) == '-' || moeq_at(text, i) == '+';
+    i += sign_word(text, i);
     i += currency(text, i);
     i += i > from && (moeq_at(text, i) == '-');
     size_t n = command(text, i);
@@ -292,6 +304,8 @@ bool moeq_begins_value(struct moeq_span text, size_t i)
 {
     static const char *const openings[] = {"\\boxed", "\\text", "\\mathrm", "\\mathbf", NULL};
     struct moeq_span inside;
+    if (moeq_letters(text, i) > 2 && moeq_number_words(moeq_part(text, i, i + moeq_letters(text, i))))
+        return !moeq_has_at(text, i, "one of");
     if (moeq_number(text, i) || moeq_formula(text, i, &inside) || moeq_any_word_at(text, i, openings))
         return true;
     const char c = moeq_at(text, i), next = moeq_at(text, i + 1);
@@ -352,6 +366,8 @@ static bool clause_ends(struct moeq_span text, size_t i)
     const size_t word = i + 1 + (comma && moeq_at(text, i + 1) == ' ');
     if (text.at[i] == ' ' && moeq_at(text, word) == '-' && moeq_at(text, word + 1) == ' ')
         return moeq_letters(text, word + 2) > 1;
+    if (comma && (moeq_has_at(text, word, "i.e") || moeq_has_at(text, word, "e.g")))
+        return true;
     if (moeq_word_at(text, word, "and") || moeq_word_at(text, word, "or")) {
         const size_t next = word + moeq_letters(text, word) + 1;
         return !moeq_begins_value(text, next) && moeq_letters(text, next) > 0;

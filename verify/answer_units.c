@@ -80,16 +80,26 @@ static const char *unit_of(const char *word, size_t n)
     return NULL;
 }
 
+static int scale_of(const char *word, size_t n)
+{
+    for (size_t i = 0; i < sizeof scales / sizeof *scales; i++)
+        if (is_unit_name(scales[i].word, word, n))
+            return scales[i].exponent;
+    return 0;
+}
+
 size_t moeq_unit_at(struct moeq_span text, size_t i)
 {
     const size_t n = moeq_letters(text, i);
-    if (!n || n > 16 || !unit_of(text.at + i, n))
+    if (!n || n > 16 || (!unit_of(text.at + i, n) && !scale_of(text.at + i, n)))
         return 0;
     size_t end = i + n;
     if (moeq_at(text, end) == '^' && moeq_is_digit(moeq_at(text, end + 1)))
         end += 2;
     else if (moeq_at(text, end) == '^' && moeq_at(text, end + 1) == '{' && moeq_at(text, end + 3) == '}')
         end += 4;
+    else if (strchr("23", moeq_at(text, end)) && end < text.n && !moeq_is_digit(moeq_at(text, end + 1)))
+        end++; /* m2 */
     if (moeq_at(text, end) == '/' && moeq_unit_at(text, end + 1))
         end += 1 + moeq_unit_at(text, end + 1);
     return end - i;
@@ -122,18 +132,7 @@ static bool stays(struct moeq_span word)
 {
     static const char *const names[] = {"and",  "or",  "sin",   "cos", "tan",      "log", "ln",  "pi",
                                         "sqrt", "mod", "union", "to",  "infinity", "exp", "not", NULL};
-    return moeq_any_word_at(word, 0, names) == word.n;
-}
-
-static bool is_scale(struct words *w, struct moeq_span word)
-{
-    for (size_t i = 0; i < sizeof scales / sizeof *scales; i++)
-        if (moeq_any_word_at(word, 0, (const char *const[]){scales[i].word, NULL}) == word.n) {
-            w->q->scale += scales[i].exponent;
-            w->unit[0] = w->unit[0] == '?' ? '\0' : w->unit[0];
-            return true;
-        }
-    return false;
+    return moeq_any_word_at(word, 0, names) == word.n || moeq_number_words(word);
 }
 
 /* Takes the word that ends the core, with the exponent behind it; false where it is no unit. */
@@ -145,6 +144,8 @@ static bool take_word(struct words *w, struct moeq_span core)
         exponent = 2;
     else if (end > 4 && core.at[end - 1] == '}' && core.at[end - 3] == '{' && core.at[end - 4] == '^')
         exponent = 4;
+    else if (end > 2 && strchr("23", core.at[end - 1]) && moeq_is_letter(core.at[end - 2]))
+        exponent = 1; /* m2 */
     size_t begin = end - exponent;
     while (begin && moeq_is_letter(core.at[begin - 1]))
         begin--;
@@ -154,9 +155,13 @@ static bool take_word(struct words *w, struct moeq_span core)
         return false;
     const char *unit = unit_of(word.at, word.n);
     const bool apart = before == ' ' || before == '/' || before == '-';
+    if (exponent == 1 && (!unit || !apart))
+        return false;
     w->q->core.n = begin;
-    if (!exponent && is_scale(w, word))
+    if (!exponent && scale_of(word.at, word.n)) {
+        w->q->scale += scale_of(word.at, word.n);
         return true;
+    }
     const size_t power = moeq_any_word_at(word, 0, powers) == word.n ? word.n : 0;
     if (power && !exponent) {
         const bool square = moeq_lower(word.at[0]) == 's';
@@ -189,6 +194,17 @@ static bool take_word(struct words *w, struct moeq_span core)
         return true;
     w->q->core.n = core.n;
     return false;
+}
+
+/* Where words in brackets begin that end the text; 0: none do. */
+static size_t remark(struct moeq_span text)
+{
+    size_t i = text.n;
+    if (i == 0 || text.at[--i] != ')')
+        return 0;
+    while (i && (moeq_is_letter(text.at[i - 1]) || text.at[i - 1] == ' '))
+        i--;
+    return i > 1 && text.n - i > 3 && text.at[i - 1] == '(' ? i - 1 : 0;
 }
 
 static void take_prefix(struct moeq_quantity *q)
@@ -227,6 +243,8 @@ struct moeq_quantity moeq_answer_quantity(struct moeq_span text, bool bare)
             if (q.core.at[q.core.n - 1] == '/')
                 add(&words, "/");
             q.core.n--;
+        } else if (remark(q.core)) {
+            q.core.n = remark(q.core);
         } else {
             for (size_t k = 0; k < sizeof units / sizeof *units; k++) { /* signs behind a number */
                 const size_t n = strlen(units[k].unit);

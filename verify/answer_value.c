@@ -473,24 +473,25 @@ static struct term parse_atom(struct parser *p)
     return moeq_is_letter(c) ? parse_letters(p) : nothing(p);
 }
 
-static struct term parse_unary(struct parser *p)
+static struct term parse_unary(struct parser *p);
+
+/* n! */
+static struct term factorial(struct parser *p, struct term t)
 {
-    if (++p->depth > MAX_DEPTH)
+    int n = 0;
+    if (!whole_exponent(p, &t, &n) || n < 0 || n > 1000)
         return nothing(p);
-    struct term t;
-    if (take(p, "-"))
-        t = add(p, whole(p, 0), parse_unary(p), true);
-    else if (take(p, "+"))
-        t = parse_unary(p);
-    else
-        t = parse_power(p);
-    p->depth--;
-    return t;
+    struct term product = whole(p, 1);
+    for (int k = 2; k <= n && !p->failed && !p->out_of_memory; k++)
+        product = multiply(p, product, whole(p, (unsigned long)k));
+    return product;
 }
 
 static struct term parse_power(struct parser *p)
 {
     struct term base = parse_atom(p);
+    if (!p->failed && take(p, "!"))
+        base = factorial(p, base);
     if (!take(p, "^") || p->failed)
         return base;
     return raise(p, base, take(p, "{") ? in_brackets(p, "}") : parse_unary(p));
@@ -499,13 +500,14 @@ static struct term parse_power(struct parser *p)
 /* What a mixed number goes on with, 1 1/2 or 1\frac{1}{2}, where `from` … p->at are digits alone. */
 static bool is_mixed(struct parser *p, const char *from)
 {
-    for (const char *at = from; at < p->at; at++)
-        if (!moeq_is_digit(*at))
-            return false;
-    const char *at = p->at;
+    const char *at = from + digits_at(p, from), *behind = at;
+    if (at == from)
+        return false;
     while (at < p->end && *at == ' ')
         at++;
     const struct moeq_span rest = {at, (size_t)(p->end - at)};
+    if (at < p->at)
+        return false;
     if (moeq_has_at(rest, 0, "\\frac{")) {
         for (size_t i = 6; i < rest.n && rest.at[i] != '}'; i++)
             if (!moeq_is_digit(rest.at[i]))
@@ -513,7 +515,7 @@ static bool is_mixed(struct parser *p, const char *from)
         return moeq_is_digit(moeq_at(rest, 6));
     }
     const size_t n = digits_at(p, at);
-    return at > p->at && n && at + n < p->end && at[n] == '/' && digits_at(p, at + n + 1);
+    return at > behind && n && at + n < p->end && at[n] == '/' && digits_at(p, at + n + 1);
 }
 
 /* Whether a factor follows without a sign. A number does not: "2 3" are two. */
@@ -526,18 +528,39 @@ static bool factor_follows(struct parser *p)
            (*p->at == '\\' && p->at + 1 < p->end && moeq_is_letter(p->at[1]));
 }
 
-static struct term parse_product(struct parser *p)
+/* A number that a fraction makes a mixed one. */
+static struct term parse_mixed(struct parser *p)
 {
     skip_spaces(p);
     const char *from = p->at;
+    struct term t = parse_power(p);
+    if (p->failed || p->at == from || !is_mixed(p, from))
+        return t;
+    const bool command = factor_follows(p);
+    struct term part = parse_atom(p);
+    if (!command && take(p, "/"))
+        part = multiply(p, part, inverse(p, parse_atom(p)));
+    return add(p, t, part, false);
+}
+
+static struct term parse_unary(struct parser *p)
+{
+    if (++p->depth > MAX_DEPTH)
+        return nothing(p);
+    struct term t;
+    if (take(p, "-"))
+        t = add(p, whole(p, 0), parse_unary(p), true);
+    else if (take(p, "+"))
+        t = parse_unary(p);
+    else
+        t = parse_mixed(p);
+    p->depth--;
+    return t;
+}
+
+static struct term parse_product(struct parser *p)
+{
     struct term t = parse_unary(p);
-    if (!p->failed && p->at > from && is_mixed(p, from)) {
-        const bool command = factor_follows(p);
-        struct term part = parse_atom(p);
-        if (!command && take(p, "/"))
-            part = multiply(p, part, inverse(p, parse_atom(p)));
-        t = add(p, t, part, false);
-    }
     while (!p->failed && !p->out_of_memory) {
         if (take(p, "*"))
             t = multiply(p, t, parse_unary(p));
@@ -575,6 +598,12 @@ enum moeq_status moeq_answer_value(struct moeq_span text, int scale, struct moeq
     *out = (struct moeq_value){0};
     if (text.n == 0)
         return MOEQ_OK;
+    char digits[24];
+    const uint64_t named = moeq_number_words(text);
+    if (named && scale == 0) {
+        const size_t n = (size_t)snprintf(digits, sizeof digits, "%llu", (unsigned long long)named);
+        text = (struct moeq_span){digits, n};
+    }
     struct parser p = {.at = text.at, .end = text.at + text.n, .bn = BN_CTX_new()};
     if (!p.bn)
         return moeq_fail_alloc(err, 0);
