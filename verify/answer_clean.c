@@ -183,9 +183,27 @@ static size_t note(const struct cleaner *c)
     return c->at + n + 1 < c->end && c->at[n] == '>' && c->at[n + 1] == '>' ? n + 2 : 0;
 }
 
+/* A tag of HTML that only sets text; its bytes, or 0. */
+static size_t tag(const struct cleaner *c)
+{
+    static const char *const names[] = {"b>",   "strong>", "i>",    "em>",   "u>",   "p>",  "br>",
+                                        "br/>", "br />",   "code>", "span>", "div>", "td>", NULL};
+    const struct moeq_span rest = {(const char *)c->at, (size_t)(c->end - c->at)};
+    const size_t name = 1 + (moeq_at(rest, 1) == '/');
+    for (size_t k = 0; rest.at[0] == '<' && names[k]; k++)
+        if (moeq_has_at(rest, name, names[k]))
+            return name + strlen(names[k]);
+    return 0;
+}
+
 static void clean_ascii(struct cleaner *c)
 {
     const char character = (char)*c->at;
+    if (tag(c)) {
+        put_char(c, c->at[1] == 'b' && c->at[2] == 'r' ? '\n' : MOEQ_BOLD);
+        c->at += tag(c);
+        return;
+    }
     if (note(c)) {
         c->at += note(c);
         return;

@@ -6,19 +6,20 @@ enum { MAX_NESTING = 4 };
 
 /* ---- letters and words ---- */
 
-/* Skips what LaTeX and Markdown put around a letter. */
+/* Skips what LaTeX and Markdown put around a letter, at most so many of them. */
 static size_t skip_wrapping(struct moeq_span text, size_t i)
 {
     static const char *const openings[] = {
         "\\text{", "\\textbf{", "\\mathrm{", "\\mathbf{", "\\boxed{", "\\(", "\\[", "{",
         " ",       "$",         "\x01",      "\n",        "*",        "\"",  "`",   NULL};
-    for (size_t k = 0; openings[k];)
-        if (i < text.n && moeq_has_at(text, i, openings[k])) {
-            i += strlen(openings[k]);
-            k = 0;
-        } else {
+    for (int n = 0; n < 16; n++) {
+        size_t k = 0;
+        while (openings[k] && !moeq_has_at(text, i, openings[k]))
             k++;
-        }
+        if (!openings[k])
+            break;
+        i += strlen(openings[k]);
+    }
     return i;
 }
 

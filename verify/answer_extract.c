@@ -63,7 +63,8 @@ static struct moeq_span last_truth(struct moeq_span text)
         return moeq_part(begin, 0, moeq_letters(begin, 0));
     for (size_t i = text.n; i-- > 0;) {
         const struct moeq_span rest = moeq_part(text, i, text.n);
-        const char *word = !i || !moeq_is_letter(text.at[i - 1]) ? moeq_answer_truth(rest) : NULL;
+        const bool begins_word = moeq_is_letter(text.at[i]) && (!i || !moeq_is_letter(text.at[i - 1]));
+        const char *word = begins_word ? moeq_answer_truth(rest) : NULL;
         if (!word)
             continue;
         const struct moeq_span found = moeq_part(text, i, i + strlen(word));
@@ -89,10 +90,9 @@ static struct moeq_span words_of(struct moeq_span sentence)
     return sentence;
 }
 
-static struct moeq_span unmarked(struct moeq_span text, enum moeq_answer_kind kind)
+static struct moeq_span unmarked(struct moeq_span text, enum moeq_answer_kind kind, struct moeq_span *several)
 {
     const struct moeq_span bare = moeq_trim(text, "\x01");
-    struct moeq_span found = {NULL, 0};
     if (is_bare(bare))
         return kind == MOEQ_KIND_FORMULA ? bare : moeq_clause(bare);
     if (kind == MOEQ_KIND_LETTER)
@@ -101,8 +101,7 @@ static struct moeq_span unmarked(struct moeq_span text, enum moeq_answer_kind ki
         return last_truth(text);
     if (kind == MOEQ_KIND_WORDS)
         return words_of(moeq_last_sentence(text));
-    found = moeq_last_value(text);
-    return found;
+    return moeq_last_value(text, several);
 }
 
 enum moeq_status moeq_answer_find(struct moeq_span text, enum moeq_answer_kind kind, struct moeq_span *answer,
@@ -125,7 +124,7 @@ enum moeq_status moeq_answer_find(struct moeq_span text, enum moeq_answer_kind k
     } else {
         *answer = moeq_answer_cue(text, kind);
         if (!answer->at)
-            *answer = unmarked(text, kind);
+            *answer = unmarked(text, kind, several);
     }
     *answer = answer->at ? moeq_trim(*answer, "\x01") : *answer;
     if (answer->n == 0)
@@ -166,7 +165,7 @@ enum moeq_status moeq_answer_reference(struct moeq_span text, struct moeq_span *
     else
         *answer = moeq_answer_cue(text, MOEQ_KIND_ANY);
     if (!answer->at)
-        *answer = is_solution(text) ? moeq_last_value(text) : text;
+        *answer = is_solution(text) ? moeq_last_value(text, NULL) : text;
     if (!answer->at)
         *answer = text;
     *answer = moeq_trim(*answer, "\x01");

@@ -87,7 +87,19 @@ static size_t with_unit(struct moeq_span text, size_t end)
 
 struct values {
     struct moeq_span last, bold, label;
+    size_t begin, end; /* of the last with those that belong to it */
+    bool several;
 };
+
+/* A value from i to end of the text. */
+static void take(struct values *values, struct moeq_span text, size_t i, size_t end, struct moeq_span value)
+{
+    const bool joint = values->last.at && moeq_is_joint(moeq_part(text, values->end, i));
+    values->begin = joint ? values->begin : i;
+    values->end = end;
+    values->several = joint;
+    values->last = value;
+}
 
 /* Bold text that is a number and at most a word or two. */
 static bool is_bold_value(struct moeq_span inside)
@@ -149,8 +161,8 @@ static void find_values(struct moeq_span text, struct values *values)
     for (size_t i = 0; i < text.n; i = next) {
         next = moeq_formula(text, i, &inside);
         if (next && holds_digit(inside)) {
-            values->last = with_unit(text, next) > next ? moeq_part(text, i, with_unit(text, next))
-                                                        : moeq_behind_equals(inside);
+            const size_t end = with_unit(text, next);
+            take(values, text, i, end, end > next ? moeq_part(text, i, end) : moeq_behind_equals(inside));
             continue;
         }
         if (next) {
@@ -165,7 +177,7 @@ static void find_values(struct moeq_span text, struct values *values)
         if (n && is_label(text, i, n))
             values->label = found;
         else if (n)
-            values->last = found;
+            take(values, text, i, i + found.n, found);
         next = i + (n ? n : skip(text, i));
     }
 }
@@ -181,13 +193,13 @@ static struct moeq_span wider(struct moeq_span sentence, struct moeq_span value)
     return moeq_clause(tail).n == tail.n ? tail : value;
 }
 
-struct moeq_span moeq_last_value(struct moeq_span text)
+struct moeq_span moeq_last_value(struct moeq_span text, struct moeq_span *several)
 {
     struct moeq_span fallback = {NULL, 0}, label = {NULL, 0};
     for (size_t end = text.n, begin; end > 0; end = begin < end ? begin : end - 1) {
         begin = sentence_begin(text, end);
         struct moeq_span sentence = moeq_trim(moeq_part(text, begin, end), "");
-        struct values values = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
+        struct values values = {0};
         find_values(sentence, &values);
         if (!label.at)
             label = values.label;
@@ -195,6 +207,8 @@ struct moeq_span moeq_last_value(struct moeq_span text)
             fallback = fallback.at ? fallback : values.last;
             continue;
         }
+        if (values.several && several)
+            *several = moeq_part(sentence, values.begin, values.end);
         if (values.bold.at)
             return values.bold;
         if (values.last.at)

@@ -19,8 +19,7 @@ static size_t box_name(struct moeq_span text, size_t i)
     return text.at[i] == '\\' ? moeq_any_word_at(text, i, names) : 0;
 }
 
-/* Nothing but "and", commas, dollars or "x =" between two boxes. */
-static bool is_joint(struct moeq_span between)
+bool moeq_is_joint(struct moeq_span between)
 {
     size_t n_words = 0;
     between = moeq_trim(between, "$,");
@@ -46,7 +45,8 @@ static void close_box(struct moeq_span text, struct boxes *b, size_t begin, size
     const struct moeq_span inside = moeq_part(text, content, end);
     if (moeq_trim(inside, "$").n == 0)
         return;
-    const bool joint = b->last.at && b->last_end <= begin && is_joint(moeq_part(text, b->last_end, begin));
+    const bool joint =
+        b->last.at && b->last_end <= begin && moeq_is_joint(moeq_part(text, b->last_end, begin));
     b->first_begin = joint ? b->first_begin : begin;
     b->n_together = joint ? b->n_together + 1 : 1;
     b->last = inside;
@@ -69,22 +69,16 @@ static enum moeq_status open_box(struct boxes *b, size_t content, size_t depth, 
     return MOEQ_OK;
 }
 
-/* \boxed 5: up to the next space. */
+/* \boxed 5: up to the next space, within 200 bytes. */
 static void bare_box(struct moeq_span text, struct boxes *b, size_t begin, size_t content)
 {
-    size_t end = content;
-    if (moeq_at(text, content) == '(' || moeq_at(text, content) == '[')
-        end = content +
-              moeq_group_end(moeq_part(text, content, text.n < content + 200 ? text.n : content + 200), 0);
-    while (end < text.n && !moeq_is_space(text.at[end]) && text.at[end] != '$' && text.at[end] != '}' &&
-           text.at[end] != MOEQ_BOLD && !moeq_has_at(text, end, "\\)") && !moeq_has_at(text, end, "\\]")) {
-        if (moeq_at(text, end) == '{')
-            end = end + moeq_group_end(moeq_part(text, end, text.n < end + 200 ? text.n : end + 200), 0);
-        else
-            end++;
-    }
-    const struct moeq_span inside = moeq_trim(moeq_part(text, content, end), ".,;");
-    close_box(text, b, begin, content, content + inside.n, end);
+    const struct moeq_span rest = moeq_part(text, content, text.n < content + 200 ? text.n : content + 200);
+    size_t end = 0;
+    while (end < rest.n && !moeq_is_space(rest.at[end]) && !strchr("$}\x01", rest.at[end]) &&
+           !moeq_has_at(rest, end, "\\)") && !moeq_has_at(rest, end, "\\]") && !box_name(rest, end))
+        end = strchr("{([", rest.at[end]) ? moeq_group_end(rest, end) : end + 1;
+    const struct moeq_span inside = moeq_trim(moeq_part(rest, 0, end), ".,;");
+    close_box(text, b, begin, content, content + inside.n, content + end);
 }
 
 /* One pass, with a stack of the boxes that are open, however the braces lie. */
@@ -377,7 +371,7 @@ static struct moeq_span stated(struct moeq_span text, size_t behind, enum cue cu
     if (moeq_begins_value(rest, 0))
         return moeq_behind_equals(clause);
     if (kind == MOEQ_KIND_NUMBER || kind == MOEQ_KIND_FORMULA)
-        return moeq_last_value(cue == VERB ? clause : rest);
+        return moeq_last_value(cue == VERB ? clause : rest, NULL);
     return cue == HEADING && kind == MOEQ_KIND_ANY ? none : is_of_kind(clause, kind) ? clause : none;
 }
 

@@ -122,13 +122,17 @@ struct moeq_span moeq_clause(struct moeq_span text);
  * equations are listed. */
 struct moeq_span moeq_behind_equals(struct moeq_span text);
 
-/* The last value of the text (see answers.h, 5). */
-struct moeq_span moeq_last_value(struct moeq_span text);
+/* The last value of the text (see answers.h, 5). *several, which may be NULL: that value and those before it
+ * with only "and" or the like between; none where it stands alone. */
+struct moeq_span moeq_last_value(struct moeq_span text, struct moeq_span *several);
 
 /* The last sentence or line that is not empty. */
 struct moeq_span moeq_last_sentence(struct moeq_span text);
 
 /* ---- answer_marks ---- */
+
+/* Nothing but "and", "or", commas, dollars, "x =" between two values. */
+bool moeq_is_joint(struct moeq_span between);
 
 struct moeq_marks {
     struct moeq_span boxed;  /* content of the last box */

@@ -302,7 +302,7 @@ size_t moeq_number(struct moeq_span text, size_t i)
 
 bool moeq_begins_value(struct moeq_span text, size_t i)
 {
-    static const char *const openings[] = {"\\boxed", "\\text", "\\mathrm", "\\mathbf", NULL};
+    static const char *const openings[] = {"\\boxed", "\\text", "\\mathrm", "\\mathbf", "sqrt", NULL};
     struct moeq_span inside;
     if (moeq_letters(text, i) > 2 && moeq_number_words(moeq_part(text, i, i + moeq_letters(text, i))))
         return !moeq_has_at(text, i, "one of");
@@ -347,6 +347,8 @@ static bool is_remark(struct moeq_span text, size_t i)
 {
     const size_t end = i + MAX_REMARK < text.n ? i + MAX_REMARK : text.n;
     const char first = moeq_at(text, i + 1);
+    if (i > 2 && moeq_is_digit(first) && moeq_is_letter(text.at[i - 2]) && moeq_is_letter(text.at[i - 3]))
+        return true; /* six (6) */
     if (first == '=' || moeq_has_at(text, i + 1, "\\approx"))
         return true;
     for (size_t k = i + 1; k < end && text.at[k] != ')'; k++) {
@@ -392,6 +394,8 @@ static size_t clause_length(struct moeq_span text, bool is_value)
         if (c == '\\')
             next = i + 1 + (moeq_letters(text, i + 1) ? moeq_letters(text, i + 1) : 1);
         else if (sentence_ends(text, i) && !(i == 1 && c == '.' && is_value && moeq_is_letter(text.at[0])))
+            return i;
+        else if (c == ':' && is_value && i && moeq_at(text, i + 1) == ' ' && moeq_is_digit(text.at[i - 1]))
             return i;
         else if (c == ';' || (is_value && i && (c == ',' || c == ' ') && clause_ends(text, i)))
             return i;

@@ -184,7 +184,8 @@ static bool take_word(struct words *w, struct moeq_span core)
     }
     const bool ordinal = word.n == 2 && moeq_is_digit(before) &&
                          moeq_any_word_at(word, 0, (const char *const[]){"st", "nd", "rd", "th", NULL});
-    if (word.n == 3 && moeq_has_at(word, 0, "per") && before == ' ') {
+    if (before == ' ' && w->unit[0] &&
+        ((word.n == 3 && moeq_has_at(word, 0, "per")) || (word.n == 1 && word.at[0] == 'a'))) {
         add(w, "/");
         return true;
     }
