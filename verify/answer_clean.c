@@ -196,9 +196,29 @@ static size_t tag(const struct cleaner *c)
     return 0;
 }
 
+/* A token of a chat format, <|im_end|> or </s>; its bytes, or 0. */
+static size_t special_token(const struct cleaner *c)
+{
+    static const char wide_bar[] = "\xef\xbd\x9c";
+    const struct moeq_span rest = {(const char *)c->at, (size_t)(c->end - c->at)};
+    if (moeq_has_at(rest, 0, "</s>"))
+        return 4;
+    if (!moeq_has_at(rest, 0, "<|") && !(moeq_at(rest, 0) == '<' && moeq_has_at(rest, 1, wide_bar)))
+        return 0;
+    for (size_t i = 2; i < rest.n && i < 60 && rest.at[i] != ' ' && rest.at[i] != '\n'; i++)
+        if (rest.at[i] == '>')
+            return rest.at[i - 1] == '|' || moeq_has_at(rest, i - 3, wide_bar) ? i + 1 : 0;
+    return 0;
+}
+
 static void clean_ascii(struct cleaner *c)
 {
     const char character = (char)*c->at;
+    if (special_token(c)) {
+        put_char(c, '\n');
+        c->at += special_token(c);
+        return;
+    }
     if (tag(c)) {
         put_char(c, c->at[1] == 'b' && c->at[2] == 'r' ? '\n' : MOEQ_BOLD);
         c->at += tag(c);

@@ -230,6 +230,10 @@ static enum moeq_status equal_equations(struct moeq_span a, struct moeq_span b, 
             status = equal(left_a, moeq_trim(right_b, ""), depth, &sides, err);
         return !status && sides ? equal(moeq_trim(right_a, ""), left_b, depth, out, err) : status;
     }
+    if (n_b == 7) { /* "2\sqrt{5} \approx 4.47": either */
+        status = equal(a, left_b, depth, out, err);
+        return status || *out ? status : equal(a, moeq_trim(right_b, ""), depth, out, err);
+    }
     status = tells_value(left_a.at ? left_a : left_b, &tells, err);
     return !status && tells ? equal(moeq_trim(right_a, ""), moeq_trim(right_b, ""), depth, out, err) : status;
 }
@@ -311,6 +315,9 @@ static struct moeq_span unwrapped(struct moeq_span text)
     while (text.n > 2 && strchr("({", text.at[0]) && moeq_group_end(text, 0) == text.n &&
            strchr(")}", text.at[text.n - 1]) && !memchr(text.at, ',', text.n))
         text = moeq_trim(moeq_part(text, 1, text.n - 1), "");
+    if (text.n > 4 && moeq_has_at(text, 0, "\\{") && moeq_has_at(text, text.n - 2, "\\}") &&
+        !memchr(text.at, ',', text.n))
+        text = moeq_trim(moeq_part(text, 2, text.n - 2), "");
     return text;
 }
 

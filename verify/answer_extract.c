@@ -34,7 +34,7 @@ static struct moeq_span last_letter(struct moeq_span text)
             continue;
         const struct moeq_span letter = moeq_part(text, i, i + 1);
         size_t word = i, k = 0;
-        while (word && strchr(" (*\x01", text.at[word - 1]))
+        while (word && strchr(" (*:\x01", text.at[word - 1]))
             word--;
         const bool begins_line = word == 0 || text.at[word - 1] == '\n';
         while (word && moeq_is_letter(text.at[word - 1]))
@@ -46,7 +46,7 @@ static struct moeq_span last_letter(struct moeq_span text)
         const bool ends_line = next == '\0' || next == '\n' ||
                                ((next == '.' || next == MOEQ_BOLD) &&
                                 (moeq_at(text, i + 2) == '\0' || moeq_at(text, i + 2) == '\n'));
-        if (in_brackets || moeq_any_word_at(text, word, before) || (begins_line && (after[k] || ends_line)) ||
+        if (in_brackets || moeq_any_word_at(text, word, before) || (begins_line && after[k]) || ends_line ||
             (after[k] && k < 4) || (next == MOEQ_BOLD && i && text.at[i - 1] == MOEQ_BOLD))
             return letter;
     }
@@ -94,7 +94,9 @@ static struct moeq_span unmarked(struct moeq_span text, enum moeq_answer_kind ki
 {
     const struct moeq_span bare = moeq_trim(text, "\x01");
     if (is_bare(bare))
-        return kind == MOEQ_KIND_FORMULA ? bare : moeq_clause(bare);
+        return kind == MOEQ_KIND_FORMULA  ? bare
+               : kind == MOEQ_KIND_NUMBER ? moeq_clause(moeq_behind_equals(bare))
+                                          : moeq_clause(bare);
     if (kind == MOEQ_KIND_LETTER)
         return last_letter(text);
     if (kind == MOEQ_KIND_TRUTH)

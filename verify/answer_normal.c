@@ -70,14 +70,18 @@ static const struct {
     {"minus", "-"},        {"infin", "\\infty "},
     {"bmod", " mod "},     {"to", "\\to "},
     {"star", "*"},         {"boldmath", ""},
+    {"large", ""},         {"Large", ""},
+    {"huge", ""},          {"small", ""},
+    {"normalsize", ""},    {"bf", " "},
+    {"rm", " "},           {"it", " "},
 };
 
 /* Commands of which only the argument stays. */
 static const char *const wrappers[] = {
-    "text",      "textbf",     "textit",  "textrm",     "textsf",    "texttt", "textnormal", "mathrm",
-    "mathbf",    "mathit",     "mathsf",  "mathtt",     "mbox",      "hbox",   "emph",       "operatorname",
-    "underline", "bf",         "bm",      "boldsymbol", "mathbb",    "boxed",  "fbox",       "rm",
-    "framebox",  "ensuremath", "mathcal", "pmb",        "textcolor", "tag",    "cancel",     NULL};
+    "text",       "textbf",  "textit",     "textrm",    "textsf", "texttt", "textnormal", "mathrm",
+    "mathbf",     "mathit",  "mathsf",     "mathtt",    "mbox",   "hbox",   "emph",       "operatorname",
+    "underline",  "bm",      "boldsymbol", "mathbb",    "boxed",  "fbox",   "rm",         "framebox",
+    "ensuremath", "mathcal", "pmb",        "textcolor", "tag",    "cancel", NULL};
 
 static bool is_name(struct moeq_span name, const char *word)
 {
@@ -234,10 +238,12 @@ static bool put_word(struct writer *w)
 {
     static const struct {
         const char *word, *text;
-    } words[] = {{"minus ", "-"}, {"negative ", "-"}, {"p.m", "pm"}, {"a.m", "am"}};
+    } words[] = {{"minus ", "-"}, {"negative ", "-"},  {"p.m", "pm"},
+                 {"a.m", "am"},   {"sq. ", "square "}, {"cu. ", "cubic "}};
     for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
         const size_t n = strlen(words[k].word);
-        if (!moeq_word_at(w->in, w->i, words[k].word) || (k < 2 && !moeq_begins_value(w->in, w->i + n)))
+        if ((w->i && moeq_is_letter(w->in.at[w->i - 1])) || !moeq_has_at(w->in, w->i, words[k].word) ||
+            (k < 2 && !moeq_begins_value(w->in, w->i + n)))
             continue;
         put(w, words[k].text);
         w->i += n;

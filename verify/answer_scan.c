@@ -458,12 +458,11 @@ struct moeq_span moeq_behind_equals(struct moeq_span text)
         }
         if (c == ',' || moeq_word_at(text, i, "and") || moeq_word_at(text, i, "or") || c == ';')
             separator_at = i;
-        const bool approximate = moeq_word_at(text, i, "\\approx");
-        if (!approximate && (c != '=' || strchr("<>!", before) || moeq_at(text, i + 1) == '>'))
+        if (c != '=' || strchr("<>!", before) || moeq_at(text, i + 1) == '>')
             continue;
         is_list = is_list || (n_equals && separator_at >= behind);
         n_equals++;
-        behind = next = i + (approximate ? 7 : 1);
+        behind = next;
     }
     const struct moeq_span tail = moeq_trim(moeq_part(text, behind, text.n), "\x01");
     return n_equals == 0 || is_list || tail.n == 0 ? text : tail;
