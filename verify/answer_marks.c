@@ -133,10 +133,12 @@ static bool is_heading(struct moeq_span line, enum moeq_answer_kind kind)
     return !moeq_begins_value(line, 0) && kind != MOEQ_KIND_ANY;
 }
 
+/* The line at i, of which no more counts than an answer can have. */
 static struct moeq_span line_at(struct moeq_span text, size_t i)
 {
-    const char *end = memchr(text.at + i, '\n', text.n - i);
-    return moeq_trim(moeq_part(text, i, end ? (size_t)(end - text.at) : text.n), "\x01#");
+    const size_t limit = text.n - i < MOEQ_MAX_ANSWER ? text.n : i + MOEQ_MAX_ANSWER;
+    const char *end = memchr(text.at + i, '\n', limit - i);
+    return moeq_trim(moeq_part(text, i, end ? (size_t)(end - text.at) : limit), "\x01#");
 }
 
 static void find_hashed(struct moeq_span text, enum moeq_answer_kind kind, struct moeq_span *out)
@@ -144,6 +146,8 @@ static void find_hashed(struct moeq_span text, enum moeq_answer_kind kind, struc
     for (size_t i = text.n; i-- > 0;) {
         if (text.at[i] != '#' || !moeq_has_at(text, i, "####") || moeq_at(text, i + 4) == '#' ||
             (i && text.at[i - 1] == '#'))
+            continue;
+        if (moeq_has_at(text, i + 4, " ####")) /* a row of them is a rule */
             continue;
         struct moeq_span line = line_at(text, i + 4);
         if (line.n == 0 && i + 5 < text.n)
