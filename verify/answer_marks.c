@@ -235,10 +235,8 @@ enum cue { NO_CUE, COLON, VERB, HEADING };
 static enum cue distant_verb(struct moeq_span text, size_t i, size_t *behind)
 {
     const size_t end = i + 80 < text.n ? i + 80 : text.n;
-    const size_t first = i + (moeq_at(text, i) == ',') + 1;
     if (moeq_at(text, i) != ',' && !moeq_any_word_at(text, i, joints) && moeq_at(text, i) != '(')
         return NO_CUE;
-    (void)first;
     for (; i < end && !strchr("\n=?!;", text.at[i]); i++) {
         if (text.at[i] == '.' && !moeq_is_digit(moeq_at(text, i + 1)))
             return NO_CUE;
@@ -380,7 +378,7 @@ static struct moeq_span stated(struct moeq_span text, size_t behind, enum cue cu
 }
 
 /* Chinese, without spaces: the answer is, the answer as, answer and a colon. */
-static const char *const chinese[] = {"答案是", "答案为", "答案:", "答案：", NULL};
+static const char *const chinese[] = {"答案是", "答案为", "答案:", NULL};
 
 struct moeq_span moeq_answer_cue(struct moeq_span text, enum moeq_answer_kind kind)
 {
