@@ -87,7 +87,15 @@ static struct moeq_span without_article(struct moeq_span text)
     return n && moeq_at(text, n) == ' ' ? moeq_part(text, n + 1, text.n) : text;
 }
 
-/* The same but for spaces, braces and, of words, their case. */
+/* Whether what stands at i makes no difference: spaces, quotes, braces around one character. */
+static bool is_idle(struct moeq_span text, size_t i)
+{
+    const char c = text.at[i];
+    return c == ' ' || c == '"' || c == '\'' || (c == '{' && moeq_at(text, i + 2) == '}') ||
+           (c == '}' && i >= 2 && text.at[i - 2] == '{');
+}
+
+/* The same but for such characters and, of words, their case. */
 static bool same_text(struct moeq_span a, struct moeq_span b)
 {
     const bool words = is_wordy(a) && is_wordy(b);
@@ -96,9 +104,9 @@ static bool same_text(struct moeq_span a, struct moeq_span b)
     size_t i = 0, k = 0;
     for (;;) {
         const size_t from_i = i, from_k = k;
-        while (i < a.n && strchr(" {}\"'", a.at[i]))
+        while (i < a.n && is_idle(a, i))
             i++;
-        while (k < b.n && strchr(" {}\"'", b.at[k]))
+        while (k < b.n && is_idle(b, k))
             k++;
         if (i == a.n || k == b.n)
             return i == a.n && k == b.n;

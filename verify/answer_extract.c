@@ -73,7 +73,9 @@ static struct moeq_span last_truth(struct moeq_span text)
             before--;
         const bool begins = before == 0 || strchr(".\n,:", text.at[before - 1]);
         const bool negated = i >= 4 && moeq_has_at(text, i - 4, negations[0]);
-        if (begins || (!negated && (word[0] == 't' || word[0] == 'f')))
+        const char *behind = found.at + found.n;
+        const bool ends = behind == text.at + text.n || strchr(".!\n\x01", *behind);
+        if (begins || (ends && !negated) || (!negated && (word[0] == 't' || word[0] == 'f')))
             return found;
     }
     return (struct moeq_span){NULL, 0};

@@ -369,7 +369,7 @@ static struct moeq_span stated(struct moeq_span text, size_t behind, enum cue cu
     /* a full stop right behind the verb: "how sure the answer is." */
     if (cue == VERB && strchr(".?!", rest.at[0]) && !moeq_is_digit(moeq_at(rest, 1)))
         return none;
-    const struct moeq_span clause = moeq_clause(rest);
+    const struct moeq_span clause = moeq_before_remark(moeq_clause(rest));
     if (moeq_begins_value(rest, 0))
         return moeq_behind_equals(clause);
     if (kind == MOEQ_KIND_NUMBER || kind == MOEQ_KIND_FORMULA)

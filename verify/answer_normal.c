@@ -315,6 +315,10 @@ static struct moeq_span without_wrapping(struct moeq_span text)
             text.n--;
         while (text.n >= 2 && memcmp(text.at + text.n - 2, "\\\\", 2) == 0)
             text.n -= 2;
+        const char last = text.n ? text.at[text.n - 1] : ' ';
+        if ((last == '}' && !memchr(text.at, '{', text.n)) ||
+            (last == ')' && !memchr(text.at, '(', text.n) && !memchr(text.at, '[', text.n)))
+            text.n--; /* what closes nothing here */
         if (is_group(text, '{'))
             text = moeq_part(text, 1, text.n - 1);
     }

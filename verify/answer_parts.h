@@ -118,6 +118,9 @@ bool moeq_begins_value(struct moeq_span text, size_t i);
 /* The first clause: what stands before the end of the sentence, a remark, a reason. */
 struct moeq_span moeq_clause(struct moeq_span text);
 
+/* Without ", who …", ", because …". */
+struct moeq_span moeq_before_remark(struct moeq_span text);
+
 /* What stands behind the last = of an equation or a chain of them; the text where there is none, or several
  * equations are listed. */
 struct moeq_span moeq_behind_equals(struct moeq_span text);

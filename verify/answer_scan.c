@@ -437,6 +437,14 @@ static struct moeq_span leading_value(struct moeq_span text)
     return text;
 }
 
+struct moeq_span moeq_before_remark(struct moeq_span text)
+{
+    for (size_t i = 0; i + 1 < text.n; i++)
+        if (text.at[i] == ',' && text.at[i + 1] == ' ' && moeq_any_word_at(text, i + 2, stop_words))
+            return moeq_part(text, 0, i);
+    return text;
+}
+
 struct moeq_span moeq_clause(struct moeq_span text)
 {
     text = at_most(moeq_trim(text, "\x01"), MOEQ_MAX_ANSWER);

@@ -600,7 +600,7 @@ enum moeq_status moeq_answer_value(struct moeq_span text, int scale, struct moeq
         return MOEQ_OK;
     char digits[24];
     const uint64_t named = moeq_number_words(text);
-    if (named && scale == 0) {
+    if (named) {
         const size_t n = (size_t)snprintf(digits, sizeof digits, "%llu", (unsigned long long)named);
         text = (struct moeq_span){digits, n};
     }
