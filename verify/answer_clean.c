@@ -21,7 +21,7 @@ static const struct {
     {0x2012, "-"},         {0x2013, "-"},
     {0x2014, "; "},        {0x2018, "'"},
     {0x2019, "'"},         {0x201C, "\""},
-    {0x201D, "\""},        {0x2026, "..."},
+    {0x201D, "\""},        {0x2026, "... "},
     {0x2028, "\n"},        {0x2029, "\n"},
     {0x202F, " "},         {0x2044, "/"},
     {0x2060, ""},          {0x2061, ""},
@@ -123,7 +123,11 @@ static void clean_wide(struct cleaner *c)
         put_superscripts(c);
         return;
     }
-    if (character == 0xFFFD)
+    const bool picture = character >= 0x1F000 || (character >= 0x2600 && character <= 0x27BF) ||
+                         (character >= 0xFE00 && character <= 0xFE0F);
+    if (picture) /* an emoji, a tick */
+        put_char(c, ' ');
+    else if (character == 0xFFFD)
         put_char(c, '?');
     else if (known)
         put(c, known);
@@ -170,6 +174,8 @@ static void put_line(struct cleaner *c)
 {
     put_char(c, '\n');
     c->in_bold = false;
+    while (c->end - c->at > 2 && c->at[1] == '>' && c->at[2] == ' ') /* a quotation of Markdown */
+        c->at += 2;
 }
 
 /* The calculator's notes of GSM8K, <<6*7=42>>: their bytes, or 0. */
@@ -255,6 +261,8 @@ enum moeq_status moeq_answer_clean(const char *text, size_t n, struct moeq_bytes
     if (status)
         return status;
     struct cleaner c = {(const uint8_t *)text, (const uint8_t *)text + n, (char *)out->data, 0, false};
+    while (c.end - c.at > 1 && c.at[0] == '>' && c.at[1] == ' ')
+        c.at += 2;
     while (c.at < c.end) {
         if (*c.at < 0x80)
             clean_ascii(&c);

@@ -377,6 +377,14 @@ static bool decide_truth(struct moeq_span reference, struct moeq_span answer, bo
     return found != NULL;
 }
 
+static struct moeq_span behind_label(struct moeq_span text)
+{
+    size_t i = 0;
+    while (moeq_is_letter(moeq_at(text, i)) || moeq_at(text, i) == ' ')
+        i++;
+    return i > 2 && moeq_at(text, i) == ':' ? moeq_trim(moeq_part(text, i + 1, text.n), "") : text;
+}
+
 enum moeq_status moeq_answers_equal(struct moeq_span reference, struct moeq_span answer, bool *out,
                                     struct moeq_error *err)
 {
@@ -392,6 +400,10 @@ enum moeq_status moeq_answers_equal(struct moeq_span reference, struct moeq_span
         const struct moeq_span a = span_of(&texts[0]), b = span_of(&texts[1]);
         if (!decide_letter(a, b, out) && !decide_truth(a, b, out)) {
             status = equal(a, b, 0, out, err);
+            if (!status && !*out && behind_label(b).n < b.n) /* Total: 42 */
+                status = equal(a, behind_label(b), 0, out, err);
+            if (!status && !*out && moeq_is_digit(b.at[0]) && moeq_leading_value(b).n < b.n)
+                status = equal(a, moeq_leading_value(b), 0, out, err);
             if (!status && !*out && moeq_answer_letter(b, &behind) && behind.at) /* (B) 42 */
                 status = equal(a, behind, 0, out, err);
             if (!status && !*out && moeq_answer_letter(a, &behind) && behind.at && b.n <= 3) {

@@ -8,7 +8,7 @@ static bool is_bare(struct moeq_span text)
     static const char *const words[] = {"is",   "are", "has",   "have",      "so",    "the",   "she",   "he",
                                         "they", "we",  "total", "therefore", "gives", "costs", "there", "was",
                                         "then", "in",  "for",   "of",        "with",  "had",   NULL};
-    if (text.n == 0 || text.n > 200 || memchr(text.at, '\n', text.n))
+    if (text.n == 0 || text.n > 200 || memchr(text.at, '\n', text.n) || memmem(text.at, text.n, "\\boxed", 6))
         return false;
     for (size_t i = 0; i < text.n; i++)
         if (moeq_any_word_at(text, i, words) || (text.at[i] == '.' && moeq_at(text, i + 1) == ' ') ||

@@ -70,10 +70,11 @@ static const struct {
     {"minus", "-"},        {"infin", "\\infty "},
     {"bmod", " mod "},     {"to", "\\to "},
     {"star", "*"},         {"boldmath", ""},
-    {"large", ""},         {"Large", ""},
-    {"huge", ""},          {"small", ""},
-    {"normalsize", ""},    {"bf", " "},
-    {"rm", " "},           {"it", " "},
+    {"Omega", " ohm "},    {"large", ""},
+    {"Large", ""},         {"huge", ""},
+    {"small", ""},         {"normalsize", ""},
+    {"bf", " "},           {"rm", " "},
+    {"it", " "},
 };
 
 /* Commands of which only the argument stays. */

@@ -115,8 +115,12 @@ size_t moeq_number(struct moeq_span text, size_t i);
 /* Whether an answer may begin at i: a number, formula, bracket, letter of its own. */
 bool moeq_begins_value(struct moeq_span text, size_t i);
 
-/* The first clause: what stands before the end of the sentence, a remark, a reason. */
+/* The first clause: what stands before the end of the sentence, a remark, a reason; of an equation its last
+ * side. */
 struct moeq_span moeq_clause(struct moeq_span text);
+
+/* "42 apples for 3 people" is 42 apples: numbers behind a word that is no unit belong to something else. */
+struct moeq_span moeq_leading_value(struct moeq_span text);
 
 /* Without ", who …", ", because …". */
 struct moeq_span moeq_before_remark(struct moeq_span text);

@@ -290,7 +290,7 @@ size_t moeq_number(struct moeq_span text, size_t i)
     i += currency(text, i);
     i += i > from && (moeq_at(text, i) == '-');
     size_t n = command(text, i);
-    if (!n && moeq_at(text, i) == '.' && moeq_is_digit(moeq_at(text, i + 1)))
+    if (!n && moeq_at(text, i) == '.' && !(i && text.at[i - 1] == '.') && moeq_is_digit(moeq_at(text, i + 1)))
         n = 1 + digits(text, i + 1);
     if (!n)
         n = digit_groups(text, i);
@@ -351,7 +351,7 @@ static bool is_remark(struct moeq_span text, size_t i)
         return true; /* six (6) */
     if (first == '=' || moeq_has_at(text, i + 1, "\\approx"))
         return true;
-    for (size_t k = i + 1; k < end && text.at[k] != ')'; k++) {
+    for (size_t k = i + 1; k < end && text.at[k] != ')' && text.at[k] != ']'; k++) {
         if (text.at[k] == '\\' || text.at[k] == '$')
             return false;
         const size_t n = moeq_letters(text, k);
@@ -399,7 +399,7 @@ static size_t clause_length(struct moeq_span text, bool is_value)
             return i;
         else if (c == ';' || (is_value && i && (c == ',' || c == ' ') && clause_ends(text, i)))
             return i;
-        else if (is_value && c == '(' && i && text.at[i - 1] == ' ' && is_remark(text, i))
+        else if (is_value && (c == '(' || c == '[') && i && text.at[i - 1] == ' ' && is_remark(text, i))
             return i;
         else if (strchr("([{", c) && moeq_group_end(text, i) < text.n)
             next = moeq_group_end(text, i);
@@ -418,7 +418,7 @@ static size_t answer_word(struct moeq_span text, size_t i)
 }
 
 /* "42 apples for 3 people" is 42 apples: numbers behind a word that is no unit belong to something else. */
-static struct moeq_span leading_value(struct moeq_span text)
+struct moeq_span moeq_leading_value(struct moeq_span text)
 {
     struct moeq_span inside;
     size_t word = text.n;
@@ -431,26 +431,12 @@ static struct moeq_span leading_value(struct moeq_span text)
             next = moeq_group_end(text, i);
         else if (n > 1 && word == text.n && i && text.at[i - 1] == ' ' && !answer_word(text, i))
             word = i;
-        else if ((formula || moeq_is_digit(text.at[i])) && word < i)
-            return moeq_trim(moeq_part(text, 0, word), ",");
+        else if ((formula || moeq_is_digit(text.at[i])) && word < i && i > 4)
+            return moeq_word_at(text, i - 4, "and") || moeq_word_at(text, i - 3, "or")
+                       ? text
+                       : moeq_trim(moeq_part(text, 0, word), ",");
     }
     return text;
-}
-
-struct moeq_span moeq_before_remark(struct moeq_span text)
-{
-    for (size_t i = 0; i + 1 < text.n; i++)
-        if (text.at[i] == ',' && text.at[i + 1] == ' ' && moeq_any_word_at(text, i + 2, stop_words))
-            return moeq_part(text, 0, i);
-    return text;
-}
-
-struct moeq_span moeq_clause(struct moeq_span text)
-{
-    text = at_most(moeq_trim(text, "\x01"), MOEQ_MAX_ANSWER);
-    const bool is_value = moeq_begins_value(text, 0);
-    struct moeq_span clause = moeq_trim(moeq_part(text, 0, clause_length(text, is_value)), "\x01");
-    return is_value ? leading_value(clause) : clause;
 }
 
 struct moeq_span moeq_behind_equals(struct moeq_span text)
@@ -474,4 +460,20 @@ struct moeq_span moeq_behind_equals(struct moeq_span text)
     }
     const struct moeq_span tail = moeq_trim(moeq_part(text, behind, text.n), "\x01");
     return n_equals == 0 || is_list || tail.n == 0 ? text : tail;
+}
+
+struct moeq_span moeq_before_remark(struct moeq_span text)
+{
+    for (size_t i = 0; i + 1 < text.n; i++)
+        if (text.at[i] == ',' && text.at[i + 1] == ' ' && moeq_any_word_at(text, i + 2, stop_words))
+            return moeq_part(text, 0, i);
+    return text;
+}
+
+struct moeq_span moeq_clause(struct moeq_span text)
+{
+    text = at_most(moeq_trim(text, "\x01"), MOEQ_MAX_ANSWER);
+    const bool is_value = moeq_begins_value(text, 0);
+    struct moeq_span clause = moeq_trim(moeq_part(text, 0, clause_length(text, is_value)), "\x01");
+    return is_value ? moeq_leading_value(moeq_behind_equals(clause)) : clause;
 }

@@ -51,6 +51,17 @@ static const struct {
     {"K", {"K", "kelvin"}},
     {"C", {"C", "celsius"}},
     {"F", {"F", "fahrenheit"}},
+    {"ohm", {"ohm"}},
+    {"ms", {"ms"}},
+    {"kB", {"kB", "KB"}},
+    {"MB", {"MB"}},
+    {"GB", {"GB"}},
+    {"TB", {"TB"}},
+    {"kJ", {"kJ"}},
+    {"kW", {"kW"}},
+    {"Pa", {"Pa", "pascal"}},
+    {"pt", {"pt", "pint"}},
+    {"qt", {"qt", "quart"}},
 };
 
 static const struct {
@@ -94,6 +105,8 @@ size_t moeq_unit_at(struct moeq_span text, size_t i)
     if (!n || n > 16 || (!unit_of(text.at + i, n) && !scale_of(text.at + i, n)))
         return 0;
     size_t end = i + n;
+    if (n == 2 && moeq_has_at(text, i, "in") && moeq_at(text, end) == ' ')
+        return 0; /* the word */
     if (moeq_at(text, end) == '^' && moeq_is_digit(moeq_at(text, end + 1)))
         end += 2;
     else if (moeq_at(text, end) == '^' && moeq_at(text, end + 1) == '{' && moeq_at(text, end + 3) == '}')
@@ -109,7 +122,8 @@ size_t moeq_unit_at(struct moeq_span text, size_t i)
 
 struct words {
     struct moeq_quantity *q;
-    char unit[64]; /* what has been read so far, from behind */
+    char unit[64];     /* what has been read so far, from behind */
+    const char *power; /* of "meters squared", whose unit comes next */
     bool bare;
 };
 
@@ -135,10 +149,57 @@ static bool stays(struct moeq_span word)
     return moeq_any_word_at(word, 0, names) == word.n || moeq_number_words(word);
 }
 
+/* What a word behind it may count or measure. */
+static bool holds_number(struct moeq_span text)
+{
+    for (size_t i = 0; i < text.n; i++)
+        if (moeq_is_digit(text.at[i]) || text.at[i] == '\\')
+            return true;
+    for (size_t i = text.n; i > 0; i--) /* "forty-two muffins" of "forty-two muffins left" */
+        if ((i == text.n || text.at[i] == ' ') && moeq_number_words(moeq_part(text, 0, i)))
+            return true;
+    return false;
+}
+
+/* Bytes of \frac{km}{h} at the end of the text, and the unit; 0: none. */
+static size_t unit_fraction(struct moeq_span text, char unit[64])
+{
+    size_t at = text.n;
+    while (at > 0 && text.n - at < 40 && !moeq_word_at(text, at, "\\frac"))
+        at--;
+    struct moeq_span parts[2];
+    size_t from = at + 5;
+    for (int k = 0; k < 2; k++) {
+        if (!moeq_word_at(text, at, "\\frac") || moeq_at(text, from) != '{')
+            return 0;
+        const size_t end = moeq_group_end(text, from);
+        parts[k] = moeq_trim(moeq_part(text, from + 1, end > from + 1 ? end - 1 : end), "");
+        if (parts[k].n == 0 || moeq_letters(parts[k], 0) != parts[k].n || !unit_of(parts[k].at, parts[k].n))
+            return 0;
+        from = end;
+    }
+    snprintf(unit, 64, "%s/%s", unit_of(parts[0].at, parts[0].n), unit_of(parts[1].at, parts[1].n));
+    return from == text.n ? text.n - at : 0;
+}
+
+/* "square" and its like: an exponent of the unit behind them. */
+static bool take_power(struct words *w, struct moeq_span word)
+{
+    static const char *const powers[] = {"square", "sq", "squared", "cubic", "cu", "cubed", NULL};
+    const size_t n = strlen(w->unit);
+    if (moeq_any_word_at(word, 0, powers) != word.n)
+        return false;
+    const char *power = moeq_lower(word.at[0]) == 's' ? "^2" : "^3";
+    if (n == 0)
+        w->power = power;
+    else if (n + 3 <= sizeof w->unit)
+        memcpy(w->unit + n, power, 3);
+    return true;
+}
+
 /* Takes the word that ends the core, with the exponent behind it; false where it is no unit. */
 static bool take_word(struct words *w, struct moeq_span core)
 {
-    static const char *const powers[] = {"square", "sq", "squared", "cubic", "cu", "cubed", NULL};
     size_t end = core.n, exponent = 0;
     if (end > 2 && moeq_is_digit(core.at[end - 1]) && core.at[end - 2] == '^')
         exponent = 2;
@@ -162,23 +223,17 @@ static bool take_word(struct words *w, struct moeq_span core)
         w->q->scale += scale_of(word.at, word.n);
         return true;
     }
-    const size_t power = moeq_any_word_at(word, 0, powers) == word.n ? word.n : 0;
-    if (power && !exponent) {
-        const bool square = moeq_lower(word.at[0]) == 's';
-        if (w->unit[0] && moeq_lower(word.at[power - 1]) != 'd') /* square feet; "squared" stands behind */
-            in_front(w, square ? "^2" : "^3", 2);
-        if (strlen(w->unit) > 2 && w->unit[0] == '^') { /* behind the unit */
-            memmove(w->unit, w->unit + 2, strlen(w->unit) - 1);
-            memcpy(w->unit + strlen(w->unit), square ? "^2" : "^3", 3);
-        }
+    if (!exponent && take_power(w, word))
         return true;
-    }
     if (unit && (apart || word.n > 1 || (w->bare && moeq_is_digit(before)))) {
         if (exponent) {
             const char digit = core.at[end - exponent + exponent / 2];
             const char text[] = {'^', digit, '\0'};
             add(w, text);
         }
+        if (w->power)
+            add(w, w->power);
+        w->power = NULL;
         add(w, unit);
         return true;
     }
@@ -188,6 +243,10 @@ static bool take_word(struct words *w, struct moeq_span core)
         ((word.n == 3 && moeq_has_at(word, 0, "per")) || (word.n == 1 && word.at[0] == 'a'))) {
         add(w, "/");
         return true;
+    }
+    if (!ordinal && !holds_number(moeq_part(core, 0, begin))) {
+        w->q->core.n = core.n;
+        return false;
     }
     if (ordinal || (apart && word.n > 2) ||
         (apart && word.n == 2 &&
@@ -244,6 +303,8 @@ struct moeq_quantity moeq_answer_quantity(struct moeq_span text, bool bare)
             if (q.core.at[q.core.n - 1] == '/')
                 add(&words, "/");
             q.core.n--;
+        } else if (!words.unit[0] && unit_fraction(q.core, words.unit)) {
+            q.core.n -= unit_fraction(q.core, words.unit);
         } else if (remark(q.core)) {
             q.core.n = remark(q.core);
         } else {
