@@ -192,8 +192,9 @@ static size_t note(const struct cleaner *c)
 /* A tag of HTML that only sets text; its bytes, or 0. */
 static size_t tag(const struct cleaner *c)
 {
-    static const char *const names[] = {"b>",   "strong>", "i>",    "em>",   "u>",   "p>",  "br>",
-                                        "br/>", "br />",   "code>", "span>", "div>", "td>", NULL};
+    static const char *const names[] = {"b>",  "strong>", "i>",      "em>",       "u>",      "p>",
+                                        "br>", "br/>",    "br />",   "code>",     "span>",   "div>",
+                                        "td>", "final>",  "result>", "solution>", "output>", NULL};
     const struct moeq_span rest = {(const char *)c->at, (size_t)(c->end - c->at)};
     const size_t name = 1 + (moeq_at(rest, 1) == '/');
     for (size_t k = 0; rest.at[0] == '<' && names[k]; k++)

@@ -105,7 +105,11 @@ static struct moeq_span unmarked(struct moeq_span text, enum moeq_answer_kind ki
         return last_truth(text);
     if (kind == MOEQ_KIND_WORDS)
         return words_of(moeq_last_sentence(text));
-    return moeq_last_value(text, several);
+    const struct moeq_span found = moeq_last_value(text, several);
+    if (found.at || kind != MOEQ_KIND_NUMBER)
+        return found;
+    const struct moeq_span words = words_of(moeq_last_sentence(text)); /* "The difference is zero" */
+    return moeq_number_words(words) || moeq_word_at(words, 0, "zero") ? words : found;
 }
 
 enum moeq_status moeq_answer_find(struct moeq_span text, enum moeq_answer_kind kind, struct moeq_span *answer,

@@ -162,7 +162,7 @@ static void find_values(struct moeq_span text, struct values *values)
         next = moeq_formula(text, i, &inside);
         if (next && holds_digit(inside)) {
             const size_t end = with_unit(text, next);
-            take(values, text, i, end, end > next ? moeq_part(text, i, end) : moeq_behind_equals(inside));
+            take(values, text, i, end, moeq_behind_equals(end > next ? moeq_part(text, i, end) : inside));
             continue;
         }
         if (next) {

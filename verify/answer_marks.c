@@ -332,6 +332,13 @@ static bool is_of_kind(struct moeq_span clause, enum moeq_answer_kind kind)
     return true;
 }
 
+/* "85 minutes, or 1 hour and 25 minutes": the first of two ways to say one number. */
+static struct moeq_span first_form(struct moeq_span clause)
+{
+    const char *other = memmem(clause.at, clause.n, ", or ", 5);
+    return other ? moeq_part(clause, 0, (size_t)(other - clause.at)) : clause;
+}
+
 /* The answer that the text behind a cue states; none where it states none. */
 static struct moeq_span stated(struct moeq_span text, size_t behind, enum cue cue, enum moeq_answer_kind kind)
 {
@@ -344,7 +351,7 @@ static struct moeq_span stated(struct moeq_span text, size_t behind, enum cue cu
         return none;
     const struct moeq_span clause = moeq_before_remark(moeq_clause(rest));
     if (moeq_begins_value(rest, 0))
-        return moeq_behind_equals(clause);
+        return moeq_behind_equals(kind == MOEQ_KIND_NUMBER ? first_form(clause) : clause);
     if (kind == MOEQ_KIND_NUMBER || kind == MOEQ_KIND_FORMULA)
         return moeq_last_value(cue == VERB ? clause : rest, NULL);
     return cue == HEADING && kind == MOEQ_KIND_ANY ? none : is_of_kind(clause, kind) ? clause : none;

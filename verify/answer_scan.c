@@ -306,6 +306,8 @@ bool moeq_begins_value(struct moeq_span text, size_t i)
     struct moeq_span inside;
     if (moeq_letters(text, i) > 2 && moeq_number_words(moeq_part(text, i, i + moeq_letters(text, i))))
         return !moeq_has_at(text, i, "one of");
+    if (sign_word(text, i))
+        return moeq_begins_value(text, i + sign_word(text, i));
     if (moeq_number(text, i) || moeq_formula(text, i, &inside) || moeq_any_word_at(text, i, openings))
         return true;
     const char c = moeq_at(text, i), next = moeq_at(text, i + 1);
@@ -326,9 +328,9 @@ bool moeq_begins_value(struct moeq_span text, size_t i)
 /* ---- clauses ---- */
 
 static const char *const stop_words[] = {
-    "because", "since", "as",     "so",     "which",   "where", "when",      "but",    "not", "if",
-    "after",   "from",  "before", "who",    "that",    "thus",  "therefore", "hence",  "is",  "are",
-    "was",     "were",  "given",  "rather", "instead", "will",  "would",     "should", "by",  NULL};
+    "because", "since",  "as",      "so",   "which", "where",     "when",  "but",  "not", "if",  "after",
+    "from",    "before", "who",     "that", "thus",  "therefore", "hence", "is",   "are", "was", "were",
+    "given",   "rather", "instead", "will", "would", "should",    "by",    "with", NULL};
 
 /* Whether a sentence ends at i, with its mark or with the line. */
 static bool sentence_ends(struct moeq_span text, size_t i)
@@ -396,6 +398,8 @@ static size_t clause_length(struct moeq_span text, bool is_value)
         else if (sentence_ends(text, i) && !(i == 1 && c == '.' && is_value && moeq_is_letter(text.at[0])))
             return i;
         else if (c == ':' && is_value && i && moeq_at(text, i + 1) == ' ' && moeq_is_digit(text.at[i - 1]))
+            return i;
+        else if (c == '|' && is_value && i && text.at[i - 1] == ' ' && moeq_at(text, i + 1) == ' ')
             return i;
         else if (c == ';' || (is_value && i && (c == ',' || c == ' ') && clause_ends(text, i)))
             return i;

@@ -600,8 +600,11 @@ enum moeq_status moeq_answer_value(struct moeq_span text, int scale, struct moeq
         return MOEQ_OK;
     char digits[24];
     const uint64_t named = moeq_number_words(text);
-    if (named) {
-        const size_t n = (size_t)snprintf(digits, sizeof digits, "%llu", (unsigned long long)named);
+    if (text.n == 4 && moeq_has_at(text, 0, "zero")) {
+        text = (struct moeq_span){"0", 1};
+    } else if (named) {
+        const size_t n = (size_t)snprintf(digits, sizeof digits, "%s%llu", text.at[0] == '-' ? "-" : "",
+                                          (unsigned long long)named);
         text = (struct moeq_span){digits, n};
     }
     struct parser p = {.at = text.at, .end = text.at + text.n, .bn = BN_CTX_new()};
