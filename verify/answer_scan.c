@@ -276,7 +276,7 @@ static size_t sign_word(struct moeq_span text, size_t i)
     static const char *const words[] = {"minus ", "negative ", NULL};
     const bool binary = i > 1 && (moeq_is_digit(text.at[i - 2]) || strchr(")}%$", text.at[i - 2]));
     for (size_t k = 0; words[k] && !binary; k++)
-        if (moeq_word_at(text, i, words[k]))
+        if (moeq_has_at(text, i, words[k]) && !(i && moeq_is_letter(text.at[i - 1])))
             return strlen(words[k]);
     return 0;
 }
