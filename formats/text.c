@@ -1,7 +1,6 @@
 #include "text.h"
 
 #include "interrupt.h"
-#include "json.h"
 #include "stream.h"
 
 #include <errno.h>
@@ -21,39 +20,50 @@ static bool is_blank(const uint8_t *line, size_t n)
     return true;
 }
 
-/* The document of a line; *json owns it. */
-static const char *parse_line(const uint8_t *line, size_t n, json_t **json, struct moeq_error *err)
+enum moeq_status moeq_json_lines_fail(const struct moeq_json_lines *lines, const struct moeq_error *why,
+                                      struct moeq_error *err)
 {
-    const char *text = NULL;
-    *json = moeq_json_parse(line, n, err);
-    if (*json && !json_is_object(*json))
-        moeq_fail(err, MOEQ_DAMAGED, "not a JSON object");
-    else if (*json)
-        moeq_json_string(*json, "text", &text, err);
-    return text;
+    return moeq_fail(err, why->status, "line %zu: %s", lines->number, why->message);
+}
+
+json_t *moeq_json_lines_next(struct moeq_json_lines *lines, struct moeq_error *err)
+{
+    while (lines->at < lines->n_bytes) {
+        const uint8_t *line = lines->data + lines->at;
+        const uint8_t *end = memchr(line, '\n', lines->n_bytes - lines->at);
+        const size_t n = end ? (size_t)(end - line) : lines->n_bytes - lines->at;
+        lines->at += n + (end != NULL);
+        lines->number++;
+        if (is_blank(line, n))
+            continue;
+        struct moeq_error why = {0};
+        json_t *json = moeq_json_parse(line, n, &why);
+        if (json && json_is_object(json))
+            return json;
+        if (json)
+            moeq_fail(&why, MOEQ_DAMAGED, "not a JSON object");
+        json_decref(json);
+        moeq_json_lines_fail(lines, &why, err);
+        return NULL;
+    }
+    return NULL;
 }
 
 /* A line is longer than its document and a separator, so what is written stays behind what is read. */
 enum moeq_status moeq_text_join_lines(struct moeq_bytes *bytes, struct moeq_error *err)
 {
-    size_t n_out = 0, number = 0, next;
+    struct moeq_json_lines lines = {.data = bytes->data, .n_bytes = bytes->n_bytes};
+    struct moeq_error why = {0};
+    size_t n_out = 0;
     bool is_first = true;
-    for (size_t at = 0; at < bytes->n_bytes; at = next + 1) {
-        const uint8_t *line = bytes->data + at;
-        const uint8_t *end = memchr(line, '\n', bytes->n_bytes - at);
-        size_t n = end ? (size_t)(end - line) : bytes->n_bytes - at;
-        next = at + n;
-        number++;
-        if (is_blank(line, n))
-            continue;
-        struct moeq_error why = {0};
-        json_t *json;
-        const char *text = parse_line(line, n, &json, &why);
-        if (!text) {
+    json_t *json;
+    while ((json = moeq_json_lines_next(&lines, &why))) {
+        const char *text = NULL;
+        struct moeq_error what = {0};
+        if (moeq_json_string(json, "text", &text, &what)) {
             json_decref(json);
-            moeq_fail(err, why.status, "line %zu: %s", number, why.message);
-            moeq_error_hint(err, "a .jsonl text has one object with a string \"text\" on every line");
-            return why.status;
+            moeq_json_lines_fail(&lines, &what, &why);
+            break;
         }
         if (!is_first) {
             memcpy(bytes->data + n_out, separator, sizeof separator - 1);
@@ -63,6 +73,11 @@ enum moeq_status moeq_text_join_lines(struct moeq_bytes *bytes, struct moeq_erro
         memcpy(bytes->data + n_out, text, strlen(text));
         n_out += strlen(text);
         json_decref(json);
+    }
+    if (why.status) {
+        moeq_fail(err, why.status, "%s", why.message);
+        moeq_error_hint(err, "a .jsonl text has one object with a string \"text\" on every line");
+        return why.status;
     }
     bytes->n_bytes = n_out;
     return MOEQ_OK;
@@ -140,16 +155,30 @@ static enum moeq_status read_pipe(const char *path, size_t max_bytes, struct moe
     return read_stream(moeq_stream_fd(fd, path, err), max_bytes, out, err);
 }
 
-enum moeq_status moeq_text_read(const char *path, size_t max_bytes, struct moeq_bytes *out,
-                                struct moeq_error *err)
+enum moeq_status moeq_text_read_bytes(const char *path, size_t max_bytes, struct moeq_bytes *out,
+                                      struct moeq_error *err)
 {
     struct stat info;
     const bool is_file = strcmp(path, "-") != 0 && stat(path, &info) == 0 && S_ISREG(info.st_mode);
     enum moeq_status status =
         is_file ? read_file(path, max_bytes, out, err) : read_pipe(path, max_bytes, out, err);
+    if (status == MOEQ_DAMAGED || status == MOEQ_IO)
+        moeq_error_in_file(err, moeq_text_name(path));
+    return status;
+}
+
+const char *moeq_text_name(const char *path)
+{
+    return strcmp(path, "-") == 0 ? "standard input" : path;
+}
+
+enum moeq_status moeq_text_read(const char *path, size_t max_bytes, struct moeq_bytes *out,
+                                struct moeq_error *err)
+{
+    enum moeq_status status = moeq_text_read_bytes(path, max_bytes, out, err);
     if (!status && (moeq_has_suffix(path, ".jsonl") || moeq_has_suffix(path, ".jsonl.gz")))
         status = moeq_text_join_lines(out, err);
-    if (status == MOEQ_DAMAGED || status == MOEQ_IO)
-        moeq_error_in_file(err, strcmp(path, "-") == 0 ? "standard input" : path);
+    if (status == MOEQ_DAMAGED)
+        moeq_error_in_file(err, moeq_text_name(path));
     return status;
 }
