@@ -41,7 +41,7 @@ static const struct moeq_option options_table[] = {
     {"uniform", 'u', MOEQ_OPTION_TEXT, "LEVEL", "no choice: the same level for all", OPTION(uniform), 0, 0,
      NULL},
     {"group", 'g', MOEQ_OPTION_CHOICE, "N",
-     "weights of a row that share a scale, where a level leaves it open; default 64", OPTION(group), 0, 0,
+     "weights of a row that share a scale, where a level leaves it open; default 128", OPTION(group), 0, 0,
      "32|64|128"},
     {"asym", 0, MOEQ_OPTION_FLAG, NULL, "asymmetric integers, where a level leaves it open",
      OPTION(asymmetric), 0, 0, NULL},
@@ -76,7 +76,7 @@ struct planning {
 
 static struct moeq_format defaults_of(const struct plan_options *o)
 {
-    return (struct moeq_format){.group = o->group ? (uint32_t)atoi(o->group) : 64,
+    return (struct moeq_format){.group = o->group ? (uint32_t)atoi(o->group) : 128,
                                 .asymmetric = o->asymmetric};
 }
 
@@ -113,7 +113,8 @@ static enum moeq_status parse_budget(struct planning *p, struct moeq_error *err)
         p->budget.n_bytes = (uint64_t)(bits * (double)p->planner.n_weights / 8);
         return MOEQ_OK;
     }
-    p->budget = (struct moeq_plan_budget){moeq_bytes_parse(text), true};
+    const bool has_unit = text[strspn(text, "0123456789.")] != '\0';
+    p->budget = (struct moeq_plan_budget){has_unit ? moeq_bytes_parse(text) : 0, true};
     if (p->budget.n_bytes)
         return MOEQ_OK;
     moeq_fail(err, MOEQ_USAGE, "--budget is 4.0bpw or a size as 180GiB, found '%.60s'", text);
@@ -231,6 +232,8 @@ static enum moeq_status plan(struct planning *p, const char *src, struct moeq_er
         status = parse_levels(p, o->uniform ? o->uniform : o->levels ? o->levels : DEFAULT_LEVELS, err);
     if (!status)
         status = moeq_rules_parse(&p->rules, &o->rules, defaults_of(o), err);
+    if (!status)
+        status = moeq_rules_spell_out(&p->rules, err);
     if (!status && o->statistics)
         status = moeq_statistics_open_for(&p->statistics, o->statistics, &p->source, err);
     if (!status && o->statistics && !o->common.quiet)

@@ -39,6 +39,24 @@ enum moeq_status moeq_rules_parse(struct moeq_rules *rules, const struct moeq_li
     return status;
 }
 
+enum moeq_status moeq_rules_spell_out(struct moeq_rules *rules, struct moeq_error *err)
+{
+    for (size_t i = 0; i < rules->n; i++) {
+        struct moeq_rule *rule = &rules->rules[i];
+        char level[MOEQ_FORMAT_BYTES] = "keep", text[sizeof rule->key + sizeof level + 2];
+        if (!rule->keep)
+            moeq_format_text(rule->format, level);
+        snprintf(text, sizeof text, "%s=%s", rule->key, level);
+        char *copy = strdup(text);
+        if (!copy)
+            return moeq_fail_alloc(err, sizeof text);
+        free(rules->texts[i]);
+        rules->texts[i] = copy;
+        rule->text = copy;
+    }
+    return MOEQ_OK;
+}
+
 void moeq_rules_free(struct moeq_rules *rules)
 {
     for (size_t i = 0; i < rules->n; i++)

@@ -18,6 +18,8 @@ enum moeq_status moeq_rules_parse(struct moeq_rules *rules, const struct moeq_li
 /* One more, at the end. */
 enum moeq_status moeq_rules_append(struct moeq_rules *rules, const char *text, struct moeq_format defaults,
                                    struct moeq_error *err);
+/* Writes out what their levels left open, "int4" as "int4-g128": a text that means the same everywhere. */
+enum moeq_status moeq_rules_spell_out(struct moeq_rules *rules, struct moeq_error *err);
 void moeq_rules_free(struct moeq_rules *rules);
 
 /* Opens statistics, checks all hashes, and that they are of this source; on failure nothing to close. */
