@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #define CURVE_POINTS 48
-#define MOST_BITS    8.5 /* of the curve */
+#define MOST_BITS    6.5 /* of the curve: beyond, the source's own bits soon leave no damage at all */
 
 /* ---- rows: the matrices of one kind in one layer ---- */
 
@@ -260,7 +260,8 @@ static enum moeq_status write_curve(const struct moeq_plan_report *report, struc
 {
     struct curve c = {.n_mixes = 0};
     char title[400];
-    snprintf(title, sizeof title, "Levels of the experts of %.300s", report->planner->source->path);
+    snprintf(title, sizeof title, "Levels of the experts of %.300s",
+             moeq_path_name(report->planner->source->path));
     enum moeq_status status = fill_curve(report, &c, err);
     const struct moeq_curve curve = {.title = title,
                                      .mixes = c.mixes,

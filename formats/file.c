@@ -164,6 +164,12 @@ enum moeq_status moeq_folder_list(const char *dir, moeq_folder_visit *visit, voi
     return status;
 }
 
+const char *moeq_path_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
+}
+
 char *moeq_path_join(const char *dir, const char *name, struct moeq_error *err)
 {
     size_t n = strlen(dir);

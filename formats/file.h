@@ -47,6 +47,9 @@ typedef enum moeq_status moeq_folder_visit(void *context, const char *name, stru
 enum moeq_status moeq_folder_list(const char *dir, moeq_folder_visit *visit, void *context,
                                   struct moeq_error *err);
 
+/* The last part of a path, as it stands in it. */
+const char *moeq_path_name(const char *path);
+
 /* "dir/name" on the heap; NULL and *err set where memory is out. */
 char *moeq_path_join(const char *dir, const char *name, struct moeq_error *err);
 

@@ -278,9 +278,9 @@ static json_t *text_json(const struct job *j, const struct text *t, struct moeq_
         layer_name(name, (int)i);
         moeq_json_append(&layers, file_json(&t->dir, name, err));
     }
-    const char *slash = strrchr(t->given->name, '/'); /* where it lay does not matter */
-    return json_pack("{s:s, s:s, s:I, s:o, s:o}", "text", slash ? slash + 1 : t->given->name, "folder",
-                     t->folder, "windows", (json_int_t)t->given->windows.n_windows, "tokens",
+    return json_pack("{s:s, s:s, s:I, s:o, s:o}", "text",
+                     moeq_path_name(t->given->name) /* where it lay does not matter */, "folder", t->folder,
+                     "windows", (json_int_t)t->given->windows.n_windows, "tokens",
                      file_json(&t->dir, "tokens.safetensors", err), "layers", layers);
 }
 

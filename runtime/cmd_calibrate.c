@@ -139,7 +139,7 @@ static enum moeq_status write_svg(const struct calibrate *c, const struct moeq_c
                                   struct moeq_error *err)
 {
     char title[600];
-    snprintf(title, sizeof title, "Tokens that each expert of %.400s saw", c->source.path);
+    snprintf(title, sizeof title, "Tokens that each expert of %.400s saw", moeq_path_name(c->source.path));
     char *svg = moeq_coverage_svg(coverage, title, err);
     enum moeq_status status = svg ? moeq_out_write_text(c->options->svg, svg, err) : MOEQ_OVER_MEMORY;
     free(svg);
