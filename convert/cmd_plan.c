@@ -223,6 +223,8 @@ static enum moeq_status plan(struct planning *p, const char *src, struct moeq_er
 {
     const struct plan_options *o = p->options;
     enum moeq_status status = check_options(o, err);
+    if (!status && o->budget) /* a wrong one before anything is measured; in bytes once weights are counted */
+        status = parse_budget(p, err);
     if (!status)
         status = moeq_source_open_as(&p->source, src, moeq_verb_strictness(&o->common), err);
     if (!status)
