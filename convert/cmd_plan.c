@@ -180,6 +180,7 @@ static enum moeq_status measure_on_pool(struct planning *p, struct moeq_error *e
     enum moeq_status status = measure(p, pool, err);
     p->seconds = moeq_clock() - begin;
     moeq_pool_join(pool);
+    moeq_out_dir_close(&p->measured.dir); /* whose lock the PLAN would wait for in the same folder */
     return status;
 }
 
