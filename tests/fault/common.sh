@@ -63,8 +63,9 @@ check_interrupted() { # WHAT SIGNAL CODE
     case $2,$3 in
     KILL,137 | *,0 | TERM,143) ;;
     TERM,7)
-        [ "$(wc -l <"$base/stderr")" -eq 1 ] && grep -q 'interrupted; run the same command again$' "$base/stderr" ||
+        if [ "$(wc -l <"$base/stderr")" -ne 1 ] || ! grep -q 'interrupted; run the same command again$' "$base/stderr"; then
             violation "$1: $(cat "$base/stderr")"
+        fi
         ;;
     *) violation "$1: exit code $3: $(cat "$base/stderr")" ;;
     esac
