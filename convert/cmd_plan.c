@@ -113,8 +113,9 @@ static enum moeq_status parse_budget(struct planning *p, struct moeq_error *err)
         p->budget.n_bytes = (uint64_t)(bits * (double)p->planner.n_weights / 8);
         return MOEQ_OK;
     }
-    const bool has_unit = text[strspn(text, "0123456789.")] != '\0';
-    p->budget = (struct moeq_plan_budget){has_unit ? moeq_bytes_parse(text) : 0, true};
+    /* A bare number is bytes, but not where bits are what was meant. */
+    const bool is_meant = text[strspn(text, "0123456789.")] != '\0' || bits > 64;
+    p->budget = (struct moeq_plan_budget){is_meant ? moeq_bytes_parse(text) : 0, true};
     if (p->budget.n_bytes)
         return MOEQ_OK;
     moeq_fail(err, MOEQ_USAGE, "--budget is 4.0bpw or a size as 180GiB, found '%.60s'", text);
@@ -181,6 +182,7 @@ static enum moeq_status measure_on_pool(struct planning *p, struct moeq_error *e
     enum moeq_status status = measure(p, pool, err);
     p->seconds = moeq_clock() - begin;
     moeq_pool_join(pool);
+    moeq_out_dir_close(&p->measured.dir); /* whose lock the PLAN would wait for in the same folder */
     return status;
 }
 
@@ -224,6 +226,8 @@ static enum moeq_status plan(struct planning *p, const char *src, struct moeq_er
 {
     const struct plan_options *o = p->options;
     enum moeq_status status = check_options(o, err);
+    if (!status && o->budget) /* a wrong one before anything is measured; in bytes once weights are counted */
+        status = parse_budget(p, err);
     if (!status)
         status = moeq_source_open_as(&p->source, src, moeq_verb_strictness(&o->common), err);
     if (!status)

@@ -27,6 +27,15 @@ static void put_share(FILE *out, const char *level, double share)
         fprintf(out, "  %*s", width_of(level), "-");
 }
 
+/* A number, or a dash for one that is not known. */
+static void put_number(FILE *out, int width, double x)
+{
+    if (isfinite(x))
+        fprintf(out, "%*.3g", width, x);
+    else
+        fprintf(out, "%*s", width, "-");
+}
+
 /* Of all rows: sums of damage, means by weights of the rest. */
 static void put_all(FILE *out, const struct moeq_plan_summary *s, double n_weights)
 {
@@ -35,7 +44,8 @@ static void put_all(FILE *out, const struct moeq_plan_summary *s, double n_weigh
         bits += s->rows[i].bits * (double)s->rows[i].n_weights;
         damage += s->rows[i].damage;
     }
-    fprintf(out, "%5s %-5s %9s %6.3f %10.3g", "all", "", "", bits / n_weights, damage);
+    fprintf(out, "%5s %-5s %9s %6.3f ", "all", "", "", bits / n_weights);
+    put_number(out, 10, damage);
     for (size_t l = 0; l < s->n_levels; l++) {
         double share = 0;
         for (size_t i = 0; i < s->n_rows; i++)
@@ -58,11 +68,9 @@ void moeq_plan_summary_print(FILE *out, const struct moeq_plan_summary *summary)
     for (size_t i = 0; i < s->n_rows; i++) {
         const struct moeq_plan_row *row = &s->rows[i];
         fprintf(out, "%5d %-5s ", row->layer, row->kind);
-        if (isfinite(row->gain))
-            fprintf(out, "%9.3g", row->gain);
-        else
-            fprintf(out, "%9s", "-");
-        fprintf(out, " %6.3f %10.3g", row->bits, row->damage);
+        put_number(out, 9, row->gain);
+        fprintf(out, " %6.3f ", row->bits);
+        put_number(out, 10, row->damage);
         for (size_t l = 0; l < s->n_levels; l++)
             if (is_used(s, l))
                 put_share(out, s->levels[l], row->shares[l]);

@@ -220,18 +220,16 @@ enum moeq_status moeq_planner_package_bytes(const struct moeq_planner *planner, 
 
 /* ---- choosing ---- */
 
-static uint64_t least_bytes(const struct moeq_planner *p)
+/* The smallest choice for each item. */
+static void choose_least(const struct moeq_planner *p, uint32_t *chosen)
 {
-    uint64_t sum = 0;
+    const size_t n = p->n_levels + 1;
     for (size_t i = 0; i < p->n_items; i++) {
-        uint64_t least = UINT64_MAX;
-        for (size_t k = 0; k <= p->n_levels; k++)
-            if (isfinite(p->errors[i * (p->n_levels + 1) + k]) &&
-                p->n_bytes[i * (p->n_levels + 1) + k] < least)
-                least = p->n_bytes[i * (p->n_levels + 1) + k];
-        sum += least;
+        chosen[i] = (uint32_t)p->n_levels; /* to keep the bits can always be had */
+        for (uint32_t k = 0; k < p->n_levels; k++)
+            if (isfinite(p->errors[i * n + k]) && p->n_bytes[i * n + k] < p->n_bytes[i * n + chosen[i]])
+                chosen[i] = k;
     }
-    return sum;
 }
 
 static enum moeq_status too_small(uint64_t budget, uint64_t least, bool of_package, uint64_t n_weights,
@@ -252,25 +250,28 @@ enum moeq_status moeq_planner_choose(struct moeq_planner *planner, struct moeq_p
 {
     enum { TIMES = 12 };
     struct moeq_planner *p = planner;
-    const uint64_t least = least_bytes(p);
     uint64_t rest = 0, n_bytes = 0;
     enum moeq_status status = MOEQ_OK;
+    choose_least(p, chosen);
+    const uint64_t least = moeq_forecast_bytes(&p->forecast, chosen);
     if (!budget.of_package && budget.n_bytes < least)
         return too_small(budget.n_bytes, least, false, p->n_weights, err);
     if (!budget.of_package)
         return moeq_forecaster_plan(&p->forecaster, budget.n_bytes, chosen, err);
     /* What is not the items' bytes depends a little on what they are called: their levels stand in manifest.
      */
-    for (size_t i = 0; i < p->n_items; i++)
-        chosen[i] = (uint32_t)p->n_levels;
     for (int i = 0; !status && i < TIMES; i++) {
         status = moeq_planner_package_bytes(p, chosen, &n_bytes, err);
         if (status || (i && n_bytes <= budget.n_bytes))
             return status;
+        if (!i && n_bytes > budget.n_bytes)
+            return too_small(budget.n_bytes, n_bytes, true, p->n_weights, err);
         const uint64_t more = n_bytes - moeq_forecast_bytes(&p->forecast, chosen);
         rest = moeq_larger(rest, more) + (i > 2 ? 64 * (uint64_t)i : 0);
-        if (budget.n_bytes < rest + least)
-            return too_small(budget.n_bytes, rest + least, true, p->n_weights, err);
+        if (budget.n_bytes < rest + least) { /* only the least is known to fit */
+            choose_least(p, chosen);
+            return MOEQ_OK;
+        }
         status = moeq_forecaster_plan(&p->forecaster, budget.n_bytes - rest, chosen, err);
     }
     return status ? status

@@ -178,6 +178,19 @@ rounded() { # COMMAND...
     return "${PIPESTATUS[0]}"
 }
 
+# Statistics of a short text, for plans: every expert has tokens.
+make_statistics() { # FOLDER
+    write_long_text stats.txt && moeq calibrate nano --text stats.txt --ctx 64 -o "$1" --exact -q >stats.out
+}
+
+# A plan of few levels, and few tokens for probes, so that it takes little time.
+plan_nano() { # BUDGET PLAN [OPTION...]
+    local budget=$1 plan=$2
+    shift 2
+    moeq plan nano --stats nano.stats --work "${measured:-measured}" --budget "$budget" -o "$plan" \
+        --levels "${levels:-int2-g64,int3-g64,int4-g64}" --probe-tokens "${probe_tokens:-128}" -q "$@"
+}
+
 # The case cannot run on this machine.
 skip() { # REASON...
     echo "$*" >"${out:?}/skip"

@@ -40,6 +40,37 @@ finish() { # FOLDER GOLDEN WHAT
     diff -rq "$2" "$1" >"$1.diff" || violation "$3: running it again gives other bytes: $(head -n 1 "$1.diff")"
 }
 
+# Statistics of two short texts, for what takes some.
+make_statistics() { # FOLDER
+    head -c 2500 "$MOEQ_SOURCE/tests/data/demo.txt" >"$base/one.txt" &&
+        head -c 3000 "$MOEQ_SOURCE/README.md" >"$base/two.txt" &&
+        "$MOEQ" calibrate "$model" --text "$base/one.txt" --text "$base/two.txt" --ctx 128 -o "$1" --quiet >/dev/null
+}
+
+# Starts a command and sends it a signal after a random part of the time that it takes; gives its exit code.
+interrupted() { # SIGNAL MICROSECONDS COMMAND...
+    local pid signal=$1 delay=$(((RANDOM * 32768 + RANDOM) % ($2 * 11 / 10)))
+    shift 2
+    "$@" >"$base/stdout" 2>"$base/stderr" &
+    pid=$!
+    sleep "$(printf '%d.%06d' $((delay / 1000000)) $((delay % 1000000)))"
+    kill -s "$signal" $pid 2>/dev/null
+    wait $pid 2>/dev/null
+}
+
+# How a command may end then. 143: it had not begun.
+check_interrupted() { # WHAT SIGNAL CODE
+    case $2,$3 in
+    KILL,137 | *,0 | TERM,143) ;;
+    TERM,7)
+        if [ "$(wc -l <"$base/stderr")" -ne 1 ] || ! grep -q 'interrupted; run the same command again$' "$base/stderr"; then
+            violation "$1: $(cat "$base/stderr")"
+        fi
+        ;;
+    *) violation "$1: exit code $3: $(cat "$base/stderr")" ;;
+    esac
+}
+
 # Says what was found; the exit code of the test.
 conclude() { # N_RUNS
     local n

@@ -7,6 +7,7 @@
 #include "scalar.h"
 
 #include <float.h>
+#include <sys/mman.h>
 
 static const char *const integer_formats[] = {
     "int8-g32", "int6-g64", "int5-g32",      "int4-g32",       "int4-g64-asym",
@@ -319,6 +320,81 @@ static void test_every_set(void)
     in_every_set(check_all);
 }
 
+/* ---- measuring ---- */
+
+/* Of every case's error, that of the first set; a set is a process. */
+static double *first_errors;
+
+/* The error of the codes as it was reported, and of other values; what lies in dead columns does not matter.
+ */
+static int check_measured(struct calibrated *c, const char *text, double *first)
+{
+    const struct moeq_format format = format_of(text);
+    float *q = malloc(c->rows * c->n * sizeof *q);
+    double error, again;
+    int n_wrong = encode_calibrated(c, &format, NULL) != MOEQ_OK;
+    for (uint64_t r = 0; r < c->rows; r++)
+        moeq_decode(&c->m, r, 0, c->n, q + r * c->n);
+    n_wrong += moeq_gptq_measure(&c->factor, c->rows, c->w, q, c->pool, &error, NULL) != MOEQ_OK;
+    n_wrong += !(fabs(error - c->report.error) <= 1e-9 * c->report.error);
+    *first = isnan(*first) ? error : *first;
+    n_wrong += error != *first;
+    for (uint64_t i = 0; i < c->rows * c->n; i++)
+        if (c->factor.diagonal[i % c->n] <= 0)
+            q[i] = 1000;
+    n_wrong += moeq_gptq_measure(&c->factor, c->rows, c->w, q, c->pool, &again, NULL) != MOEQ_OK;
+    n_wrong += again != error;
+    n_wrong += moeq_gptq_measure(&c->factor, c->rows, c->w, c->w, c->pool, &error, NULL) != MOEQ_OK;
+    n_wrong += error != 0;
+    for (uint64_t i = 0; i < c->rows * c->n; i++)
+        q[i] = 0.9f * c->w[i] + 0.001f;
+    double plain = 0, *values = malloc(c->n * sizeof *values);
+    for (uint64_t r = 0; r < c->rows; r++) {
+        for (uint64_t i = 0; i < c->n; i++)
+            values[i] = c->factor.diagonal[i] > 0 ? (double)q[r * c->n + i] : 0;
+        plain += error_of(c, r, values);
+    }
+    n_wrong += moeq_gptq_measure(&c->factor, c->rows, c->w, q, c->pool, &error, NULL) != MOEQ_OK;
+    n_wrong += !(fabs(error - plain) <= 1e-9 * plain);
+    if (n_wrong)
+        printf("\n    %s, %s, %llu x %llu: %d wrong", moeq_kernels()->name, text, (unsigned long long)c->rows,
+               (unsigned long long)c->n, n_wrong);
+    free(values);
+    free(q);
+    return n_wrong;
+}
+
+static int measure_all(void)
+{
+    /* rows, inputs, tokens, each so many columns dead */
+    static const uint64_t cases[][4] = {
+        {1, 1, 5, 0}, {7, 31, 100, 0}, {65, 64, 500, 6}, {3, 130, 300, 3}, {130, 257, 900, 9}};
+    static const char *const formats[] = {"int2-g64", "int4-g32-asym", "int8-g128", "fp8"};
+    struct moeq_pool *pools[2] = {moeq_pool_create(1, NULL), moeq_pool_create(3, NULL)};
+    int n_wrong = 0;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t p = 0; p < 2; p++) {
+            struct calibrated c = calibrate(pools[p], cases[i][0], cases[i][1], cases[i][2], cases[i][3], 1);
+            for (size_t f = 0; f < 4; f++)
+                n_wrong += check_measured(&c, formats[f], &first_errors[i * 4 + f]);
+            free_calibrated(&c);
+        }
+    moeq_pool_join(pools[0]);
+    moeq_pool_join(pools[1]);
+    return n_wrong;
+}
+
+static void test_measure(void)
+{
+    const size_t n = 32 * sizeof *first_errors;
+    first_errors = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CU_ASSERT_FATAL(first_errors != MAP_FAILED);
+    for (size_t i = 0; i < 32; i++)
+        first_errors[i] = (double)NAN;
+    in_every_set(measure_all);
+    munmap(first_errors, n);
+}
+
 /* ---- what it is for ---- */
 
 static void test_lower_error(void)
@@ -464,6 +540,7 @@ int main(void)
 {
     const struct unit_test tests[] = {
         {"the codes of the definition in every instruction set", test_every_set},
+        {"errors of given values in every instruction set", test_measure},
         {"a lower error on correlated inputs", test_lower_error},
         {"nothing to feed back", test_identity},
         {"the codes of GPTQ as published", test_published},
