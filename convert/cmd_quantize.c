@@ -274,20 +274,43 @@ static enum moeq_status write_package(struct quantization *q, struct moeq_pool *
     return status;
 }
 
-static enum moeq_status compare(struct quantization *q, struct moeq_pool *pool, struct moeq_error *err)
+static bool knows_all_errors(const struct quantization *q)
+{
+    for (size_t i = 0; i < q->plan.n_items; i++)
+        if (q->plan.items[i].is_calibrated && isnan(q->errors[i]))
+            return false;
+    return true;
+}
+
+static enum moeq_status probe_experts(struct quantization *q, const struct moeq_source *package,
+                                      struct moeq_pool *pool, struct moeq_error *err)
 {
     const struct quantize_options *o = q->options;
-    enum moeq_status status = moeq_compare_errors(&q->levels, &q->plan, q->errors, &q->comparison, err);
-    struct moeq_source package;
-    if (status || !o->probes || (status = moeq_source_open(&package, o->out, err)))
-        return status;
     struct moeq_progress *progress =
         moeq_progress_start("quantize: probes", "layers", q->source.config.n_layers, o->common.quiet);
-    status =
-        moeq_compare_experts(&q->levels, &q->source, &package, &q->statistics, o->probes, PROBE_TOKENS,
+    enum moeq_status status =
+        moeq_compare_experts(&q->levels, &q->source, package, &q->statistics, o->probes, PROBE_TOKENS,
                              moeq_verb_budget(o->memory, 0).n_bytes, pool, progress, &q->comparison, err);
     moeq_progress_end(progress);
-    moeq_source_close(&package);
+    return status;
+}
+
+/* What an earlier run has made is read back to be measured. */
+static enum moeq_status compare(struct quantization *q, struct moeq_pool *pool, struct moeq_error *err)
+{
+    const bool needs_package = !knows_all_errors(q) || q->options->probes;
+    struct moeq_source package;
+    enum moeq_status status = needs_package ? moeq_source_open(&package, q->options->out, err) : MOEQ_OK;
+    if (status)
+        return status;
+    if (needs_package)
+        status = moeq_compare_measure(&q->plan, &package, pool, q->errors, err);
+    if (!status)
+        status = moeq_compare_errors(&q->levels, &q->plan, q->errors, &q->comparison, err);
+    if (!status && q->options->probes)
+        status = probe_experts(q, &package, pool, err);
+    if (needs_package)
+        moeq_source_close(&package);
     return status;
 }
 

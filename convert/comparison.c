@@ -1,5 +1,6 @@
 #include "comparison.h"
 
+#include "interrupt.h"
 #include "measured.h"
 
 #include <math.h>
@@ -57,6 +58,65 @@ double moeq_rank_correlation(const double *x, const double *y, size_t n)
 }
 
 /* ---- errors of matrices ---- */
+
+struct remeasuring {
+    struct moeq_calibrated calibrated;
+    struct moeq_bytes source, package, w;
+};
+
+static enum moeq_status measure(struct remeasuring *r, const struct moeq_source *source,
+                                const struct moeq_weight *weight, const struct moeq_source *package,
+                                double *error, struct moeq_error *err)
+{
+    const struct moeq_weight *other = moeq_source_find(package, weight->name);
+    struct moeq_matrix from, to;
+    double n_tokens, importance = 0;
+    float *w, *q;
+    if (!other || other->rows != weight->rows || other->cols != weight->cols)
+        return moeq_fail(err, MOEQ_USAGE, "the package has not this matrix");
+    const size_t n = (size_t)(weight->rows * weight->cols);
+    enum moeq_status status = moeq_source_load(source, &weight, 1, &r->source, &from, err);
+    if (!status)
+        status = moeq_source_load(package, &other, 1, &r->package, &to, err);
+    if (!status)
+        status = moeq_calibrated_prepare(&r->calibrated, weight, err);
+    if (!status)
+        status = moeq_calibrated_weigh(&r->calibrated, weight, &n_tokens, &importance, err);
+    if (!status)
+        status = moeq_calibrated_decode(&r->calibrated, &from, 0, 1, &w, err);
+    if (!status && !(status = moeq_bytes_resize(&r->w, n * sizeof *w, err)))
+        memcpy(r->w.data, w, n * sizeof *w); /* the next decoding takes its place */
+    if (!status)
+        status = moeq_calibrated_decode(&r->calibrated, &to, 0, 1, &q, err);
+    if (!status)
+        status = moeq_gptq_measure(&r->calibrated.factor, weight->rows,
+                                   (const float *)(const void *)r->w.data, q, r->calibrated.pool, error, err);
+    *error *= importance;
+    return status;
+}
+
+enum moeq_status moeq_compare_measure(const struct moeq_plan *plan, const struct moeq_source *package,
+                                      struct moeq_pool *pool, double *errors, struct moeq_error *err)
+{
+    struct remeasuring r = {0};
+    enum moeq_status status = MOEQ_OK;
+    moeq_calibrated_init(&r.calibrated, plan->statistics, pool);
+    for (size_t i = 0; !status && i < plan->n_items; i++) {
+        const struct moeq_plan_item *item = &plan->items[i];
+        if (!item->is_calibrated || !isnan(errors[i]))
+            continue;
+        status = moeq_interrupt_check(err);
+        if (!status)
+            status = measure(&r, plan->source, item->weight, package, &errors[i], err);
+        if (status)
+            moeq_error_in_tensor(err, item->weight->name);
+    }
+    moeq_calibrated_free(&r.calibrated);
+    moeq_bytes_free(&r.source);
+    moeq_bytes_free(&r.package);
+    moeq_bytes_free(&r.w);
+    return status;
+}
 
 enum moeq_status moeq_compare_errors(const struct moeq_level_plan *levels, const struct moeq_plan *plan,
                                      const double *errors, struct moeq_comparison *comparison,

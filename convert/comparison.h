@@ -25,6 +25,11 @@ struct moeq_comparison {
     double kld_rank;
 };
 
+/* Measures those errors [items of `plan`] that are NAN, of matrices that an earlier run has made: on the
+ * plan's statistics, from what the package has. */
+enum moeq_status moeq_compare_measure(const struct moeq_plan *plan, const struct moeq_source *package,
+                                      struct moeq_pool *pool, double *errors, struct moeq_error *err);
+
 /* Compares errors [items of `plan`], NAN where not known. Nothing of *comparison needs to be set. */
 enum moeq_status moeq_compare_errors(const struct moeq_level_plan *levels, const struct moeq_plan *plan,
                                      const double *errors, struct moeq_comparison *comparison,

@@ -180,8 +180,9 @@ static enum moeq_status write_plan(const struct moeq_plan_report *report, struct
     if (!entries || !budget || !predicted || !layers) {
         status = moeq_fail_alloc(err, 0);
     } else {
-        moeq_planner_entries(p, report->chosen, entries);
-        status = moeq_level_plan_write(report->path, &document, err);
+        status = moeq_planner_entries(p, report->chosen, entries, err);
+        if (!status)
+            status = moeq_level_plan_write(report->path, &document, err);
     }
     json_decref(budget);
     json_decref(predicted);

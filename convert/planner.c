@@ -190,16 +190,15 @@ enum moeq_status moeq_planner_package_bytes(const struct moeq_planner *planner, 
     size_t n_files;
     if (!entries)
         return MOEQ_OVER_MEMORY;
-    moeq_planner_entries(p, chosen, entries);
+    enum moeq_status status = moeq_planner_entries(p, chosen, entries, err);
     moeq_hash_hex((struct moeq_hash){{0}}, zeros);
     const struct moeq_level_document document = {.model = zeros,
                                                  .rules = (const char *const *)p->rules->texts,
                                                  .n_rules = p->rules->n,
                                                  .entries = entries,
                                                  .n_entries = p->n_items};
-    char *text = moeq_level_plan_text(&document, err);
-    enum moeq_status status =
-        text ? moeq_level_plan_parse(&levels, text, strlen(text), err) : MOEQ_OVER_MEMORY;
+    char *text = status ? NULL : moeq_level_plan_text(&document, err);
+    status = text ? moeq_level_plan_parse(&levels, text, strlen(text), err) : MOEQ_OVER_MEMORY;
     free(text);
     free(entries);
     if (status)
@@ -279,12 +278,14 @@ enum moeq_status moeq_planner_choose(struct moeq_planner *planner, struct moeq_p
                               (unsigned long long)budget.n_bytes);
 }
 
-void moeq_planner_entries(const struct moeq_planner *planner, const uint32_t *chosen,
-                          struct moeq_level_entry *entries)
+enum moeq_status moeq_planner_entries(const struct moeq_planner *planner, const uint32_t *chosen,
+                                      struct moeq_level_entry *entries, struct moeq_error *err)
 {
     const struct moeq_planner *p = planner;
     const size_t n_groups = p->forecast.n_groups;
-    double *errors = p->measured ? calloc(2 * n_groups, sizeof *errors) : NULL;
+    double *errors = p->measured ? moeq_calloc(2 * n_groups, sizeof *errors, err) : NULL;
+    if (p->measured && !errors)
+        return MOEQ_OVER_MEMORY;
     double *parts = errors ? errors + n_groups : NULL;
     if (errors)
         moeq_forecast_kld(&p->forecast, chosen, parts, errors);
@@ -303,4 +304,5 @@ void moeq_planner_entries(const struct moeq_planner *planner, const uint32_t *ch
             entries[i].damage = errors[g] > 0 ? parts[g] * error / errors[g] : 0;
     }
     free(errors);
+    return MOEQ_OK;
 }

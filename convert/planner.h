@@ -50,10 +50,9 @@ enum moeq_status moeq_planner_choose(struct moeq_planner *planner, struct moeq_p
 enum moeq_status moeq_planner_package_bytes(const struct moeq_planner *planner, const uint32_t *chosen,
                                             uint64_t *n_bytes, struct moeq_error *err);
 
-/* Entries of the PLAN, [n_items]; `damages` of each, and what follows from it, where there are measurements.
- */
-void moeq_planner_entries(const struct moeq_planner *planner, const uint32_t *chosen,
-                          struct moeq_level_entry *entries);
+/* Entries of the PLAN, [n_items]; errors and damages where there are measurements. */
+enum moeq_status moeq_planner_entries(const struct moeq_planner *planner, const uint32_t *chosen,
+                                      struct moeq_level_entry *entries, struct moeq_error *err);
 
 /* What a quantized package's manifest says of how it was made; hashes have a fixed length. NULL where memory
  * is out. `how` is the plan's (plan.h), NULL: matrix by matrix. */
