@@ -88,8 +88,9 @@ enum moeq_status moeq_verb_check_budget(const struct moeq_budget *budget, uint64
     moeq_fail(err, MOEQ_OVER_MEMORY, "--mem is %s, this needs at least %s",
               moeq_size_text((double)budget->wanted, given), moeq_size_text((double)least, needed));
     moeq_error_in_file(err, path);
+    /* What the process uses by itself differs a little from run to run. */
     moeq_error_hint(err, "give --mem %lluM, or a smaller --ctx",
-                    (unsigned long long)(least / (1u << 20) + 1));
+                    (unsigned long long)(least / (1u << 20) + 2));
     return MOEQ_OVER_MEMORY;
 }
 
