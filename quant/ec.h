@@ -55,10 +55,10 @@ enum moeq_status moeq_ec_encode(const struct moeq_gptq_factor *factor, uint64_t 
 /* The most bytes that a matrix takes when coded. */
 uint64_t moeq_ec_most_bytes(uint64_t rows, uint64_t cols);
 
-/* The packed matrix of coded bytes. `scratch` only grows. Whatever the bytes are, nothing outside of them is
- * read and nothing outside of `packed`, of moeq_packed_size, is written. MOEQ_DAMAGED with the offset in
- * `coded`. Uses one thread. */
+/* The packed matrix of coded bytes. `codes` is scratch [rows, cols]. Whatever the bytes are, nothing outside
+ * of them is read and nothing outside of `packed`, of moeq_packed_size, is written. MOEQ_DAMAGED with the
+ * offset in `coded`. Uses one thread. */
 enum moeq_status moeq_ec_decode(const uint8_t *coded, uint64_t n_coded, uint64_t rows, uint64_t cols,
-                                struct moeq_bytes *scratch, uint8_t *packed, struct moeq_error *err);
+                                int8_t *codes, uint8_t *packed, struct moeq_error *err);
 
 #endif

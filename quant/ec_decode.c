@@ -133,8 +133,7 @@ static enum moeq_status lay_out(const struct decoding *d, const int8_t *codes, u
     return MOEQ_OK;
 }
 
-static enum moeq_status decode(struct decoding *d, struct moeq_bytes *scratch, uint8_t *packed,
-                               struct moeq_error *err)
+static enum moeq_status decode(struct decoding *d, int8_t *codes, uint8_t *packed, struct moeq_error *err)
 {
     struct moeq_ec_columns *c = &d->columns;
     enum moeq_status status = moeq_ec_columns_read(c, d->coded, d->n_coded, &d->at, err);
@@ -146,22 +145,20 @@ static enum moeq_status decode(struct decoding *d, struct moeq_bytes *scratch, u
         status = read_table(d, i, err);
     }
     if (!status)
-        status = moeq_bytes_resize(scratch, (size_t)(c->rows * c->n), err);
+        status = read_codes(d, codes, err);
     if (!status)
-        status = read_codes(d, (int8_t *)scratch->data, err);
-    if (!status)
-        status = lay_out(d, (const int8_t *)scratch->data, packed, err);
+        status = lay_out(d, codes, packed, err);
     free(d->own);
     return status;
 }
 
 enum moeq_status moeq_ec_decode(const uint8_t *coded, uint64_t n_coded, uint64_t rows, uint64_t cols,
-                                struct moeq_bytes *scratch, uint8_t *packed, struct moeq_error *err)
+                                int8_t *codes, uint8_t *packed, struct moeq_error *err)
 {
     struct decoding d = {.coded = coded, .n_coded = n_coded};
     enum moeq_status status = moeq_ec_columns_init(&d.columns, rows, cols, err);
     if (!status)
-        status = decode(&d, scratch, packed, err);
+        status = decode(&d, codes, packed, err);
     moeq_ec_columns_free(&d.columns);
     return status;
 }

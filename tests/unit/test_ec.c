@@ -47,10 +47,11 @@ static enum moeq_status decode(struct coded *c, struct moeq_error *err)
     c->m = (struct moeq_matrix){.format = format_of("ec"), .rows = c->rows, .cols = c->cols};
     moeq_packed_size(c->m.format, c->rows, c->cols, &n, &n_padded, NULL);
     CU_ASSERT_EQUAL_FATAL(moeq_bytes_resize(&c->packed, n_padded, NULL), MOEQ_OK);
+    CU_ASSERT_EQUAL_FATAL(moeq_bytes_resize(&c->scratch, c->rows * c->cols, NULL), MOEQ_OK);
     c->m.data = c->packed.data;
     c->m.n_bytes = n;
-    return moeq_ec_decode(c->bytes.data, c->bytes.n_bytes, c->rows, c->cols, &c->scratch, c->packed.data,
-                          err);
+    return moeq_ec_decode(c->bytes.data, c->bytes.n_bytes, c->rows, c->cols, (int8_t *)c->scratch.data,
+                          c->packed.data, err);
 }
 
 static bool encode_it(struct coded *c, const struct moeq_gptq_factor *factor, struct moeq_ec_goal goal,
@@ -242,7 +243,7 @@ static void damage_is_found(void)
         c.bytes.n_bytes = i;
         uint8_t *cut = malloc(i + 1); /* so that reading beyond is seen */
         memcpy(cut, c.bytes.data, i);
-        CU_ASSERT_EQUAL(moeq_ec_decode(cut, i, c.rows, c.cols, &c.scratch, c.packed.data, &err),
+        CU_ASSERT_EQUAL(moeq_ec_decode(cut, i, c.rows, c.cols, (int8_t *)c.scratch.data, c.packed.data, &err),
                         MOEQ_DAMAGED);
         CU_ASSERT_TRUE(err.has_offset && err.offset <= i);
         free(cut);
