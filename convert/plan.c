@@ -368,7 +368,9 @@ static enum moeq_status lay_out(struct moeq_plan *plan, struct moeq_error *err)
     for (size_t i = 0; !status && i < plan->n_items; i++) {
         struct moeq_plan_item *item = &plan->items[i];
         item->n_bytes = moeq_round_up(item->n_bytes, moeq_plan_alignment(plan, i));
-        item->n_room = moeq_larger(item->n_bytes, moeq_round_up(item->n_room, MOEQ_PACKED_ALIGNMENT));
+        item->n_room = item->is_coded
+                           ? moeq_larger(item->n_bytes, moeq_round_up(item->n_room, MOEQ_PACKED_ALIGNMENT))
+                           : item->n_bytes;
     }
     for (size_t i = 0; !status && i < plan->n_files; i++) {
         status = find_head(plan, &plan->files[i], &head, err);

@@ -42,11 +42,11 @@ static enum moeq_status unknown_format(const char *text, struct moeq_error *err)
     char names[128] = "";
     size_t used = 0;
     for (size_t i = 0; moeq_levels[i]; i++)
-        if (moeq_levels[i]->encode || moeq_levels[i]->is_coded)
+        if (moeq_levels[i]->encode)
             used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "",
                                      moeq_levels[i]->name);
     moeq_fail(err, MOEQ_USAGE, "\"%s\" is not a level", text);
-    moeq_error_hint(err, "levels: %s; integers with -g32, -g64 or -g128, below 8 bits also -asym; ec:BITS",
+    moeq_error_hint(err, "levels: %s; integers with -g32, -g64 or -g128, below 8 bits also -asym; ec:BITS a weight",
                     names);
     return MOEQ_USAGE;
 }

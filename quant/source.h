@@ -35,6 +35,12 @@ struct moeq_weight {
     size_t shape_tensor; /* private: a tensor whose two values must be rows and cols; SIZE_MAX: none */
 };
 
+/* Bytes that a weight has where it is stored, without padding where it is not coded. */
+static inline uint64_t moeq_weight_stored_bytes(const struct moeq_weight *weight)
+{
+    return weight->is_coded ? weight->n_stored : weight->n_bytes;
+}
+
 /* Sets rows, cols and packed sizes from shape and format. */
 enum moeq_status moeq_weight_set_shape(struct moeq_weight *weight, const uint64_t *shape, size_t n_dims,
                                        struct moeq_error *err);
