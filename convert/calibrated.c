@@ -285,7 +285,7 @@ enum moeq_status moeq_calibrated_code(struct moeq_calibrated *calibrated, const 
                                       const struct moeq_matrix *matrix, double *error, struct moeq_error *err)
 {
     struct moeq_calibrated *c = calibrated;
-    const struct moeq_ec_goal goal = {(double)format->step, (double)format->bits};
+    const struct moeq_ec_goal goal = {.step = (double)format->step, .bits = (double)format->bits};
     struct moeq_ec_report report = {0};
     double tokens, importance = 1;
     float *w;

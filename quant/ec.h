@@ -34,6 +34,7 @@
 /* What is asked for: a step, or, where that is 0, bits a weight with all that is stored. */
 struct moeq_ec_goal {
     double step, bits;
+    uint64_t of_rows; /* rows of the matrix that w is a sample of, for a report alone; 0: it is all of it */
 };
 
 struct moeq_ec_report {

@@ -18,6 +18,7 @@ struct encoding {
     const struct moeq_fused *fused;
     const struct moeq_gptq_factor *factor; /* or NULL */
     uint64_t rows, n;
+    uint64_t all_rows; /* of which these are a sample */
     const float *w;
     struct moeq_pool *pool;
     struct moeq_ec_columns columns;
@@ -219,8 +220,8 @@ static void find_tables(const struct encoding *e, struct tables *t)
 /* Bytes of all that was encoded, as if all rows had been. */
 static double estimate_bytes(const struct encoding *e, const struct tables *t, size_t n_head)
 {
-    const double n = (double)e->rows * (double)e->n, chunk = moeq_rans_rows_chunk(e->rows);
-    return (double)(n_head + t->n_bytes) + t->n_bits / 8 * ((double)e->rows / (double)e->n_rows) +
+    const double n = (double)e->all_rows * (double)e->n, chunk = moeq_rans_rows_chunk(e->all_rows);
+    return (double)(n_head + t->n_bytes) + t->n_bits / 8 * ((double)e->all_rows / (double)e->n_rows) +
            ceil(n / chunk) * CHUNK_BYTES;
 }
 
@@ -272,7 +273,7 @@ static enum moeq_status head_bytes(const struct encoding *e, struct moeq_bytes *
 static enum moeq_status find_step(struct encoding *e, double bits, struct tables *t, double *step,
                                   struct moeq_error *err)
 {
-    const double n = (double)e->rows * (double)e->n;
+    const double n = (double)e->all_rows * (double)e->n;
     const uint64_t blocks = e->rows / MOEQ_LANES;
     const uint64_t step_rows = e->rows > 2 * SAMPLE_ROWS ? blocks / (SAMPLE_ROWS / MOEQ_LANES) : 1;
     struct moeq_bytes head = {0};
@@ -347,11 +348,16 @@ enum moeq_status moeq_ec_encode(const struct moeq_gptq_factor *factor, uint64_t 
                                 const float *w, struct moeq_ec_goal goal, struct moeq_pool *pool,
                                 struct moeq_bytes *out, struct moeq_ec_report *report, struct moeq_error *err)
 {
-    struct encoding e = {
-        .fused = moeq_kernels()->fused, .factor = factor, .rows = rows, .n = cols, .w = w, .pool = pool};
+    struct encoding e = {.fused = moeq_kernels()->fused,
+                         .factor = factor,
+                         .rows = rows,
+                         .n = cols,
+                         .all_rows = goal.of_rows ? goal.of_rows : rows,
+                         .w = w,
+                         .pool = pool};
     struct moeq_bytes scratch = {0}, codes = {0};
     *report = (struct moeq_ec_report){0};
-    enum moeq_status status = moeq_ec_columns_init(&e.columns, rows, cols, err);
+    enum moeq_status status = moeq_ec_columns_init(&e.columns, e.all_rows, cols, err);
     struct tables *tables = moeq_calloc(1, sizeof *tables, err);
     e.grids = moeq_calloc(cols, sizeof *e.grids, err);
     e.places = moeq_calloc(cols, sizeof *e.places, err);

@@ -70,7 +70,7 @@ static bool take_suffix(const char *suffix, struct moeq_format *format)
     return false;
 }
 
-/* ":3.25" or "@0.0021" behind the name of level ec; nothing where it says what is stored. */
+/* ":3.25", "@0.0021" or both behind the name of level ec; nothing where it says what is stored. */
 static bool parse_goal(const char *text, struct moeq_format *format)
 {
     char *end = NULL;
@@ -80,8 +80,11 @@ static bool parse_goal(const char *text, struct moeq_format *format)
         return false;
     float *to = *text == ':' ? &format->bits : &format->step;
     *to = strtof(text + 1, &end);
-    return !*end && isfinite(*to) && *to > 0 &&
-           (*text == '@' || (*to >= MOEQ_LEAST_EC_BITS && *to <= MOEQ_MOST_EC_BITS));
+    if (!isfinite(*to) || *to <= 0)
+        return false;
+    if (*text == '@')
+        return !*end;
+    return *to >= MOEQ_LEAST_EC_BITS && *to <= MOEQ_MOST_EC_BITS && (!*end || (*end == '@' && parse_goal(end, format)));
 }
 
 enum moeq_status moeq_format_parse(const char *text, struct moeq_format defaults, struct moeq_format *out,
@@ -124,6 +127,9 @@ const char *moeq_format_text(struct moeq_format format, char text[MOEQ_FORMAT_BY
     if (format.level->grouped)
         snprintf(text, MOEQ_FORMAT_BYTES, "%s-g%u%s", format.level->name, format.group,
                  format.asymmetric ? "-asym" : "");
+    else if (format.bits > 0 && format.step > 0)
+        snprintf(text, MOEQ_FORMAT_BYTES, "%s:%.6g@%.9g", format.level->name, (double)format.bits,
+                 (double)format.step);
     else if (format.bits > 0)
         snprintf(text, MOEQ_FORMAT_BYTES, "%s:%.9g", format.level->name, (double)format.bits);
     else if (format.step > 0)

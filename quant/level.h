@@ -54,7 +54,7 @@ struct moeq_format {
     enum moeq_dtype dtype; /* of a raw tensor; for the float levels their own */
     /* For encoding; where a format says what is stored, they mean nothing. */
     enum moeq_scales scales;
-    float bits, step; /* of level ec: bits a weight with all that is stored, or where that is 0 the step */
+    float bits, step; /* of level ec: the step, and what bits a weight it gives; where it is 0, what bits to give */
 };
 
 #define MOEQ_PACKED_ALIGNMENT 64
@@ -117,7 +117,8 @@ extern const struct moeq_level moeq_level_f32, moeq_level_f16, moeq_level_bf16, 
     moeq_level_int8, moeq_level_int6, moeq_level_int5, moeq_level_int4, moeq_level_int3, moeq_level_int2,
     moeq_level_raw;
 
-/* Parses "int4-g64-asym", "ec:3.25" (bits a weight), "ec@0.0021" (step); a part that is not given comes from
+/* Parses "int4-g64-asym", "ec:3.25" (bits a weight), "ec@0.0021" (step), "ec:3.25@0.0021" (step, and the bits that it
+ * gives); a part that is not given comes from
  * `defaults` (group, asymmetric), as do `scales`. MOEQ_USAGE names the levels and groups there are. */
 enum moeq_status moeq_format_parse(const char *text, struct moeq_format defaults, struct moeq_format *out,
                                    struct moeq_error *err);
