@@ -136,10 +136,8 @@ static enum moeq_status load_whole(struct loading *l, const struct moeq_batch *b
         const struct moeq_plan_item *item = &plan->items[b->first + i];
         const bool is_copied = moeq_item_is_copied(item); /* loaded bytes carry their padding with them */
         slot->parts[i] = is_copied && !item->is_coded ? (uint8_t *)slot->matrices[i].data : packed;
-        if (is_copied && item->is_coded) { /* what lies behind them is not their padding */
-            memset(packed, 0, (size_t)item->n_bytes);
+        if (is_copied && item->is_coded) /* what lies behind them is not their padding */
             memcpy(packed, slot->matrices[i].data, (size_t)slot->matrices[i].n_bytes);
-        }
         packed += is_copied && !item->is_coded ? 0 : item->n_room;
         slot->n_work += item->weight->n_bytes;
     }

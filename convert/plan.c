@@ -255,11 +255,15 @@ static void group_items(struct moeq_plan *plan)
     }
 }
 
-uint64_t moeq_plan_alignment(const struct moeq_plan *plan, size_t item)
+uint64_t moeq_plan_padded(const struct moeq_plan *plan, size_t item, uint64_t n)
 {
     const struct moeq_plan_item *it = &plan->items[item];
-    const bool goes_on = item + 1 < plan->n_items && it[1].is_coded && continues_segment(it + 1, it);
-    return it->native || goes_on ? 1 : MOEQ_PACKED_ALIGNMENT;
+    uint64_t before = 0;
+    if (item + 1 < plan->n_items && it[1].is_coded && continues_segment(it + 1, it))
+        return n;
+    for (size_t i = item; i && continues_segment(&plan->items[i], &plan->items[i - 1]); i--)
+        before += plan->items[i - 1].n_bytes;
+    return moeq_round_up(before + n, MOEQ_PACKED_ALIGNMENT) - before;
 }
 
 void moeq_plan_sum_file(struct moeq_plan *plan, size_t file)
@@ -367,10 +371,10 @@ static enum moeq_status lay_out(struct moeq_plan *plan, struct moeq_error *err)
         group_items(plan);
     for (size_t i = 0; !status && i < plan->n_items; i++) {
         struct moeq_plan_item *item = &plan->items[i];
-        item->n_bytes = moeq_round_up(item->n_bytes, moeq_plan_alignment(plan, i));
-        item->n_room = item->is_coded
-                           ? moeq_larger(item->n_bytes, moeq_round_up(item->n_room, MOEQ_PACKED_ALIGNMENT))
-                           : item->n_bytes;
+        if (!item->is_coded)
+            continue;
+        item->n_bytes = moeq_plan_padded(plan, i, item->n_bytes);
+        item->n_room = moeq_larger(item->n_bytes, item->n_room) + MOEQ_PACKED_ALIGNMENT;
     }
     for (size_t i = 0; !status && i < plan->n_files; i++) {
         status = find_head(plan, &plan->files[i], &head, err);
@@ -390,7 +394,8 @@ static enum moeq_status find_size(struct moeq_plan_item *item, struct moeq_error
 {
     const struct moeq_weight *w = item->weight;
     uint64_t n_bytes, n_padded;
-    item->is_coded = item->format.level->is_coded || w->is_coded;
+    item->is_coded =
+        item->format.level->is_coded || (w->is_coded && moeq_format_equal(item->format, w->format));
     enum moeq_status status = moeq_packed_size(item->format, w->rows, w->cols, &n_bytes, &n_padded, err);
     if (status)
         return status;

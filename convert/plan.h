@@ -82,9 +82,10 @@ enum moeq_status moeq_plan_make(struct moeq_plan *plan, const struct moeq_source
                                 const struct moeq_plan_request *request, struct moeq_error *err);
 void moeq_plan_free(struct moeq_plan *plan);
 
-/* What the bytes of an item must be a multiple of: coded ones of a segment follow each other without a gap.
- */
-uint64_t moeq_plan_alignment(const struct moeq_plan *plan, size_t item);
+/* The bytes of a coded item in the file, of n that it takes: coded ones of a segment follow each other
+ * without a gap, and behind the last of them the next item, or segment, is aligned. Those before it in its
+ * segment have their sizes. */
+uint64_t moeq_plan_padded(const struct moeq_plan *plan, size_t item, uint64_t n);
 
 /* Takes the sizes of a file's coded items from one that was written; false where that cannot be it. */
 bool moeq_plan_adopt_sizes(struct moeq_plan *plan, size_t file, const struct moeq_safetensors *written);
