@@ -336,7 +336,9 @@ static void test_reals(void)
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         char *words[] = {"--share", good[i].text, NULL};
         CU_ASSERT_EQUAL(parse_verb(&verb, words), MOEQ_OK);
-        CU_ASSERT_EQUAL(((const struct real_options *)(const void *)&options)->share, good[i].value);
+        struct real_options real;
+        memcpy(&real, &options, sizeof real);
+        CU_ASSERT_EQUAL(real.share, good[i].value);
         moeq_options_free(&verb, &options, &positional);
     }
 }
