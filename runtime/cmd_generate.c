@@ -79,6 +79,8 @@ static enum moeq_status encode_prompt(struct generate *g, struct moeq_error *err
     enum moeq_status status = read_prompt(g, &bytes, &turn.question, err);
     if (!status)
         status = moeq_prompts_encode(&g->prompts, &g->options->writing, &turn, 1, &g->prompt, err);
+    if (g->options->prompt_file)
+        moeq_error_in_file(err, moeq_text_name(g->options->prompt_file));
     moeq_bytes_free(&bytes);
     return status;
 }

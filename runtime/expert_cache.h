@@ -33,8 +33,8 @@ void moeq_expert_cache_free(struct moeq_expert_cache *cache); /* NULL allowed */
 void moeq_expert_cache_announce(const struct moeq_expert_cache *cache, int layer, const int32_t *experts,
                                 size_t n);
 
-/* Gives an expert's matrices, which stay until it is released as often as it was acquired. MOEQ_DAMAGED, with
- * the tensor, where the bytes do not have their hash. */
+/* Gives an expert's matrices, which stay until it is released as often as it was acquired. MOEQ_DAMAGED,
+ * naming the expert, where the bytes do not have their hash. */
 enum moeq_status moeq_expert_cache_acquire(struct moeq_expert_cache *cache, int layer, int expert,
                                            struct moeq_mlp *mlp, struct moeq_error *err);
 void moeq_expert_cache_release(struct moeq_expert_cache *cache, int layer, int expert);
