@@ -18,10 +18,15 @@ static uint64_t mix(uint64_t z)
     return z ^ z >> 31;
 }
 
-double moeq_random(uint64_t seed, uint64_t i)
+uint64_t moeq_random_bits(uint64_t seed, uint64_t i)
 {
     const uint64_t g = 0x9e3779b97f4a7c15u;
-    return (double)(mix(mix(seed + g) + (i + 1) * g) >> 11) * 0x1p-53;
+    return mix(mix(seed + g) + (i + 1) * g);
+}
+
+double moeq_random(uint64_t seed, uint64_t i)
+{
+    return (double)(moeq_random_bits(seed, i) >> 11) * 0x1p-53;
 }
 
 enum moeq_status moeq_sampler_init(struct moeq_sampler *sampler, uint32_t n, struct moeq_error *err)

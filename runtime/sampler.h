@@ -9,7 +9,7 @@
  * Random numbers. Those of a seed are numbered: number i is a function of seed and i alone, so that a text
  * does not depend on which others are drawn beside it. With mix(z) the finalizer of SplitMix64 (Steele, Lea
  * and Flood 2014; constants of its reference implementation) and g = 0x9e3779b97f4a7c15,
- *   u(seed, i) = (mix(mix(seed + g) + (i + 1) * g) >> 11) * 2^-53,   modulo 2^64,
+ *   r(seed, i) = mix(mix(seed + g) + (i + 1) * g),   u(seed, i) = (r(seed, i) >> 11) * 2^-53,   modulo 2^64,
  * and token i of a text takes u(seed, i). */
 #ifndef MOEQ_SAMPLER_H
 #define MOEQ_SAMPLER_H
@@ -21,7 +21,8 @@ struct moeq_sampling {
     double top_p;       /* above 0, at most 1; 0 counts as 1 */
 };
 
-/* 0 <= u < 1. */
+/* r and u of the above; 0 <= u < 1. */
+uint64_t moeq_random_bits(uint64_t seed, uint64_t i);
 double moeq_random(uint64_t seed, uint64_t i);
 
 /* What sampling works in, for one vocabulary. */
