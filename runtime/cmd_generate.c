@@ -53,35 +53,37 @@ struct generate {
     double last_step;
 };
 
-static enum moeq_status read_prompt(struct generate *g, struct moeq_bytes *bytes, const char **prompt,
+/* *from_file is the caller's to free, also after a failure. */
+static enum moeq_status read_prompt(const struct generate_options *o, char **from_file,
                                     struct moeq_error *err)
 {
-    const struct generate_options *o = g->options;
-    *prompt = o->prompt;
-    if (!o->prompt == !o->prompt_file)
-        return moeq_fail(err, MOEQ_USAGE,
-                         o->prompt ? "--prompt and --prompt-file are both given"
-                                   : "what prompt? --prompt is missing");
-    if (o->prompt)
-        return MOEQ_OK;
-    enum moeq_status status = moeq_text_read(o->prompt_file, MOEQ_MAX_TEXT_BYTES, bytes, err);
-    *prompt = bytes->data ? (const char *)bytes->data : "";
-    if (!status && strlen(*prompt) != bytes->n_bytes)
+    struct moeq_bytes bytes = {0};
+    enum moeq_status status = moeq_text_read(o->prompt_file, MOEQ_MAX_TEXT_BYTES, &bytes, err);
+    if (!status && bytes.n_bytes && memchr(bytes.data, 0, bytes.n_bytes))
         status = moeq_fail(err, MOEQ_DAMAGED, "a prompt has no zero bytes");
-    moeq_error_in_file(err, moeq_text_name(o->prompt_file));
+    if (!status && !(*from_file = moeq_calloc(bytes.n_bytes + 1, 1, err)))
+        status = MOEQ_OVER_MEMORY;
+    if (!status && bytes.n_bytes)
+        memcpy(*from_file, bytes.data, bytes.n_bytes);
+    moeq_bytes_free(&bytes);
     return status;
 }
 
 static enum moeq_status encode_prompt(struct generate *g, struct moeq_error *err)
 {
-    struct moeq_bytes bytes = {0};
-    struct moeq_turn turn = {0};
-    enum moeq_status status = read_prompt(g, &bytes, &turn.question, err);
+    const struct generate_options *o = g->options;
+    char *from_file = NULL;
+    if (o->prompt && o->prompt_file)
+        return moeq_fail(err, MOEQ_USAGE, "--prompt and --prompt-file are both given");
+    if (!o->prompt && !o->prompt_file)
+        return moeq_fail(err, MOEQ_USAGE, "what prompt? --prompt is missing");
+    enum moeq_status status = o->prompt ? MOEQ_OK : read_prompt(o, &from_file, err);
+    const struct moeq_turn turn = {o->prompt ? o->prompt : from_file, NULL};
     if (!status)
-        status = moeq_prompts_encode(&g->prompts, &g->options->writing, &turn, 1, &g->prompt, err);
-    if (g->options->prompt_file)
-        moeq_error_in_file(err, moeq_text_name(g->options->prompt_file));
-    moeq_bytes_free(&bytes);
+        status = moeq_prompts_encode(&g->prompts, &o->writing, &turn, 1, &g->prompt, err);
+    if (o->prompt_file)
+        moeq_error_in_file(err, moeq_text_name(o->prompt_file));
+    free(from_file);
     return status;
 }
 
