@@ -4,7 +4,8 @@
 
 bool moeq_item_is_copied(const struct moeq_plan_item *item)
 {
-    return item->n_bytes == 0 || moeq_format_equal(item->format, item->weight->format);
+    const bool has_goal = item->format.bits > 0 || item->format.step > 0;
+    return item->n_bytes == 0 || (moeq_format_equal(item->format, item->weight->format) && !has_goal);
 }
 
 static uint64_t row_bytes(const struct moeq_plan_item *item)
@@ -29,9 +30,13 @@ static bool is_windowed(const struct moeq_plan_item *item)
     return !moeq_item_is_copied(item) && item->format.level->rows_only && item->n_bytes > MOEQ_BATCH_BYTES;
 }
 
-/* A package is read by whole segments, under their hashes. */
-static bool is_copied_segment(const struct moeq_plan *plan, const struct moeq_plan_segment *segment)
+/* A package is read by whole segments, under their hashes; and behind coded items nothing has its place
+ * before it is its turn. */
+static bool is_copied_segment(const struct moeq_cut *cut, const struct moeq_plan_segment *segment)
 {
+    const struct moeq_plan *plan = cut->plan;
+    if (plan->files[cut->file].has_coded)
+        return false;
     for (size_t i = 0; i < segment->n_items; i++)
         if (!moeq_item_is_copied(&plan->items[segment->first + i]))
             return false;
@@ -42,7 +47,7 @@ static void cut_copy(struct moeq_cut *cut, struct moeq_batch *b, size_t end)
 {
     const struct moeq_plan *plan = cut->plan;
     b->kind = MOEQ_BATCH_COPY;
-    for (; cut->item < end && is_copied_segment(plan, &plan->segments[cut->segment]); cut->segment++) {
+    for (; cut->item < end && is_copied_segment(cut, &plan->segments[cut->segment]); cut->segment++) {
         b->n_segments++;
         b->n_bytes += plan->segments[cut->segment].n_bytes;
         cut->item += plan->segments[cut->segment].n_items;
@@ -61,10 +66,10 @@ static void cut_whole(struct moeq_cut *cut, struct moeq_batch *b, size_t end)
         const bool is_first = cut->item == b->first;
         const bool is_read = !is_first && moeq_source_one_read(plan->source, item->weight, item[-1].weight);
         const uint64_t n_source = is_read ? 0 : moeq_source_load_bytes(plan->source, &item->weight, 1);
-        const uint64_t n_packed = moeq_item_is_copied(item) ? 0 : item->n_bytes;
+        const uint64_t n_packed = moeq_item_is_copied(item) && !item->is_coded ? 0 : item->n_room;
         if (!is_first && !is_read &&
             (b->n_source + b->n_packed + n_source + n_packed > MOEQ_BATCH_BYTES || is_windowed(item) ||
-             (cut->item == segment->first && is_copied_segment(plan, segment))))
+             (cut->item == segment->first && is_copied_segment(cut, segment))))
             break;
         b->n_source += n_source;
         b->n_packed += n_packed;
@@ -136,7 +141,7 @@ bool moeq_cut_next(struct moeq_cut *cut, struct moeq_batch *batch)
                                  .offset = cut->offset,
                                  .begins_file = begins,
                                  .begins_segment = cut->item == segment->first};
-    if (batch->begins_segment && is_copied_segment(plan, segment))
+    if (batch->begins_segment && is_copied_segment(cut, segment))
         cut_copy(cut, batch, first + n);
     else if (is_windowed(&plan->items[cut->item]) && is_alone(cut, first + n))
         cut_window(cut, batch);

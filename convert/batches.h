@@ -21,7 +21,7 @@ struct moeq_batch {
     size_t file; /* of the plan, like those that follow */
     size_t first, n_items;
     size_t segment, n_segments;  /* where it begins; how many it is, of a copy */
-    uint64_t offset, n_bytes;    /* in the file */
+    uint64_t offset, n_bytes;    /* in the file, where no items of it are coded */
     uint64_t row, n_rows;        /* of a window */
     uint64_t n_later;            /* of a window: those that come after it */
     uint64_t n_source, n_packed; /* memory that loading and encoding need, of windows all with the first */

@@ -1,5 +1,7 @@
 #include "calibrated.h"
 
+#include "ec.h"
+
 #include <stdlib.h>
 
 void moeq_calibrated_init(struct moeq_calibrated *calibrated, const struct moeq_statistics *statistics,
@@ -30,6 +32,7 @@ void moeq_calibrated_free(struct moeq_calibrated *calibrated)
     moeq_gptq_free(&calibrated->factor);
     moeq_bytes_free(&calibrated->w);
     moeq_bytes_free(&calibrated->moved);
+    moeq_bytes_free(&calibrated->coded);
 }
 
 /* ---- whose statistics ---- */
@@ -277,10 +280,33 @@ enum moeq_status moeq_calibrated_encode(struct moeq_calibrated *calibrated, cons
     return status;
 }
 
+enum moeq_status moeq_calibrated_code(struct moeq_calibrated *calibrated, const struct moeq_weight *weight,
+                                      bool is_calibrated, const struct moeq_format *format,
+                                      const struct moeq_matrix *matrix, double *error, struct moeq_error *err)
+{
+    struct moeq_calibrated *c = calibrated;
+    const struct moeq_ec_goal goal = {.step = (double)format->step, .bits = (double)format->bits};
+    struct moeq_ec_report report = {0};
+    double tokens, importance = 1;
+    float *w;
+    enum moeq_status status = is_calibrated ? moeq_calibrated_prepare(c, weight, err) : MOEQ_OK;
+    if (!status)
+        status = moeq_calibrated_decode(c, matrix, 0, 1, &w, err);
+    if (!status)
+        status = moeq_ec_encode(is_calibrated ? &c->factor : NULL, matrix->rows, matrix->cols, w, goal,
+                                c->pool, &c->coded, &report, err);
+    if (!status && is_calibrated)
+        status = moeq_calibrated_weigh(c, weight, &tokens, &importance, err);
+    *error = report.error * importance;
+    if (status)
+        moeq_error_in_tensor(err, weight->name);
+    return status;
+}
+
 uint64_t moeq_calibrated_bytes(const struct moeq_weight *weight)
 {
     /* Own moments, one triangle, the factor, an inverse of it; an expert's layer's; the matrix. */
     const uint64_t n = weight->cols, square = n * n * sizeof(double);
     const uint64_t means = weight->id.expert >= 0 ? square + weight->rows * weight->rows * sizeof(double) : 0;
-    return 4 * square + means + weight->rows * n * sizeof(float);
+    return 4 * square + means + weight->rows * n * (sizeof(float) + 2); /* and its codes, twice */
 }

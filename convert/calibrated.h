@@ -23,6 +23,7 @@ struct moeq_calibrated {
     char name[MOEQ_MAX_STATISTICS_NAME];
     struct moeq_gptq_factor factor;
     struct moeq_bytes w, moved; /* a matrix in float32; corrected */
+    struct moeq_bytes coded;
 };
 
 /* Borrows statistics, which may be NULL, and pool. */
@@ -44,6 +45,13 @@ bool moeq_calibrated_applies(const struct moeq_statistics *statistics, const str
 enum moeq_status moeq_calibrated_encode(struct moeq_calibrated *calibrated, const struct moeq_weight *weight,
                                         const struct moeq_format *format, const struct moeq_matrix *matrix,
                                         uint8_t *packed, double *error, struct moeq_error *err);
+
+/* The same for a format that is coded (coded.h): the coded bytes are in calibrated->coded until the next
+ * call. With statistics where `is_calibrated`, otherwise as if all inputs were alike; then *error is that. */
+enum moeq_status moeq_calibrated_code(struct moeq_calibrated *calibrated, const struct moeq_weight *weight,
+                                      bool is_calibrated, const struct moeq_format *format,
+                                      const struct moeq_matrix *matrix, double *error,
+                                      struct moeq_error *err);
 
 /* The parts of that: the factor of the second moments of a weight's inputs: those of the statistics, an
  * expert's mixed with its layer's. */

@@ -211,7 +211,7 @@ static enum moeq_status report(const struct conversion *c, const struct moeq_rep
     return status;
 }
 
-static enum moeq_status convert(const struct conversion *c, struct moeq_error *err)
+static enum moeq_status convert(struct conversion *c, struct moeq_error *err)
 {
     const struct convert_options *o = c->options;
     struct moeq_repack repack = {.plan = &c->plan, .out = o->out, .options = c->asked, .force = o->force};

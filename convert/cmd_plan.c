@@ -1,5 +1,6 @@
 #include "cmd_plan.h"
 
+#include "ladder.h"
 #include "memory.h"
 #include "model.h"
 #include "plan_report.h"
@@ -63,8 +64,9 @@ struct planning {
     struct moeq_source source;
     struct moeq_statistics statistics;
     struct moeq_rules rules;
-    struct moeq_format levels[MAX_LEVELS];
-    size_t n_levels;
+    struct moeq_format levels[MAX_LEVELS + MOEQ_LADDER_ANCHORS];
+    size_t n_levels; /* without level ec, */
+    bool has_ec;     /* which is measured at its anchors, behind the others */
     struct moeq_measured measured;
     struct moeq_planner planner;
     struct moeq_plan_budget budget;
@@ -80,6 +82,24 @@ static struct moeq_format defaults_of(const struct plan_options *o)
                                 .asymmetric = o->asymmetric};
 }
 
+/* A plan chooses bits for level ec; where there is no choice, they are given. */
+static enum moeq_status take_ec(struct planning *p, const struct moeq_format *level, const char *text,
+                                struct moeq_error *err)
+{
+    const bool has_bits = level->bits > 0 && !(level->step > 0),
+               has_goal = level->bits > 0 || level->step > 0;
+    if (p->options->uniform && !has_bits)
+        return moeq_fail(err, MOEQ_USAGE, "--uniform %s: give its bits a weight, as ec:3.25", text);
+    if (!p->options->uniform && has_goal)
+        return moeq_fail(err, MOEQ_USAGE,
+                         "level %s is not one to choose: give ec, and the plan finds its bits", text);
+    if (p->has_ec)
+        return moeq_fail(err, MOEQ_USAGE, "level %s is given twice", text);
+    p->has_ec = !p->options->uniform;
+    p->n_levels += p->options->uniform != NULL;
+    return MOEQ_OK;
+}
+
 static enum moeq_status parse_levels(struct planning *p, const char *list, struct moeq_error *err)
 {
     enum moeq_status status = MOEQ_OK;
@@ -93,14 +113,20 @@ static enum moeq_status parse_levels(struct planning *p, const char *list, struc
         memcpy(text, at, n);
         struct moeq_format *level = &p->levels[p->n_levels];
         status = moeq_format_parse(text, defaults_of(p->options), level, err);
+        at = comma ? comma + 1 : NULL;
+        if (!status && level->level->is_coded) {
+            status = take_ec(p, level, text, err);
+            continue;
+        }
         if (!status && (!level->level->encode || !level->level->lossy || level->level->bits > 8))
             status = moeq_fail(err, MOEQ_USAGE, "level %s is not one to choose: integers and fp8 are", text);
         for (size_t i = 0; !status && i < p->n_levels; i++)
             if (moeq_format_equal(p->levels[i], *level))
                 status = moeq_fail(err, MOEQ_USAGE, "level %s is given twice", text);
         p->n_levels += !status;
-        at = comma ? comma + 1 : NULL;
     }
+    for (size_t i = 0; p->has_ec && i < MOEQ_LADDER_ANCHORS; i++)
+        p->levels[p->n_levels + i] = moeq_ladder_anchor(i);
     return status;
 }
 
@@ -149,7 +175,7 @@ static enum moeq_status measure(struct planning *p, struct moeq_pool *pool, stru
                                .statistics = &p->statistics,
                                .pool = pool,
                                .levels = p->levels,
-                               .n_levels = p->n_levels,
+                               .n_levels = p->n_levels + (p->has_ec ? MOEQ_LADDER_ANCHORS : 0),
                                .probe_tokens = o->probe_tokens ? o->probe_tokens : DEFAULT_PROBE_TOKENS,
                                .folder = o->work};
     uint64_t beside;
@@ -188,18 +214,35 @@ static enum moeq_status measure_on_pool(struct planning *p, struct moeq_error *e
 
 /* ---- all of it ---- */
 
+static enum moeq_status refine(struct planning *p, struct moeq_error *err)
+{
+    struct moeq_pool *pool = moeq_verb_pool(&p->options->common, err);
+    if (!pool)
+        return MOEQ_OVER_MEMORY;
+    const double begin = moeq_clock();
+    struct moeq_progress *progress =
+        moeq_progress_start("plan: sizes", "matrices", p->planner.n_items, p->options->common.quiet);
+    enum moeq_status status = moeq_planner_refine(&p->planner, p->budget, p->chosen, pool, progress, err);
+    moeq_progress_end(progress);
+    moeq_pool_join(pool);
+    p->seconds += moeq_clock() - begin;
+    return status;
+}
+
 static enum moeq_status choose(struct planning *p, struct moeq_error *err)
 {
     const struct plan_options *o = p->options;
-    enum moeq_status status =
-        moeq_planner_init(&p->planner, &p->source, o->statistics ? &p->statistics : NULL,
-                          o->uniform ? NULL : &p->measured, p->levels, p->n_levels, &p->rules, err);
+    enum moeq_status status = moeq_planner_init(
+        &p->planner, &p->source, o->statistics ? &p->statistics : NULL, o->uniform ? NULL : &p->measured,
+        p->levels, p->n_levels, p->has_ec, &p->rules, err);
     if (!status && !(p->chosen = moeq_calloc(p->planner.n_items, sizeof *p->chosen, err)))
         status = MOEQ_OVER_MEMORY;
     if (status || o->uniform) /* the only level */
         return status;
     status = parse_budget(p, err);
-    return status ? status : moeq_planner_choose(&p->planner, p->budget, p->chosen, err);
+    if (!status)
+        status = moeq_planner_choose(&p->planner, p->budget, p->chosen, err);
+    return status || !p->has_ec ? status : refine(p, err);
 }
 
 static enum moeq_status report(struct planning *p, struct moeq_error *err)

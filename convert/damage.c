@@ -1,5 +1,6 @@
 #include "damage.h"
 
+#include "ec.h"
 #include "interrupt.h"
 
 #include <stdlib.h>
@@ -32,7 +33,7 @@ enum moeq_status moeq_damage_save(const struct moeq_out_dir *dir, const char *na
     return status;
 }
 
-/* Each matrix's tokens, importance and errors in one array. */
+/* Each matrix's tokens, importance and errors in one array, then bits and steps of coded levels. */
 static json_t *layer_json(const struct moeq_damages *d, const struct moeq_damage_layer *l)
 {
     json_t *matrices = json_array();
@@ -42,9 +43,29 @@ static json_t *layer_json(const struct moeq_damages *d, const struct moeq_damage
         moeq_json_append(&numbers, json_real(l->importance[i]));
         for (size_t k = 0; k < d->n_levels; k++)
             moeq_json_append(&numbers, json_real(l->errors[i * d->n_levels + k]));
+        for (size_t k = 0; k < d->n_levels; k++)
+            if (d->levels[k].level->is_coded) {
+                moeq_json_append(&numbers, json_real(l->bits[i * d->n_levels + k]));
+                moeq_json_append(&numbers, json_real(l->steps[i * d->n_levels + k]));
+            }
         moeq_json_append(&matrices, numbers);
     }
     return json_pack("{s:o}", "matrices", matrices);
+}
+
+static size_t count_coded(const struct moeq_damages *d)
+{
+    size_t n = 0;
+    for (size_t k = 0; k < d->n_levels; k++)
+        n += d->levels[k].level->is_coded;
+    return n;
+}
+
+static bool read_number(const json_t *numbers, size_t at, double *to)
+{
+    const json_t *number = json_array_get(numbers, at);
+    *to = json_number_value(number);
+    return json_is_number(number) && *to >= 0;
 }
 
 static bool read_layer(const struct moeq_damages *d, const json_t *document, struct moeq_damage_layer *l)
@@ -54,16 +75,20 @@ static bool read_layer(const struct moeq_damages *d, const json_t *document, str
         return false;
     for (size_t i = 0; i < l->n; i++) {
         const json_t *numbers = json_array_get(matrices, i);
-        if (json_array_size(numbers) != 2 + d->n_levels)
+        size_t at = 0;
+        if (json_array_size(numbers) != 2 + d->n_levels + 2 * count_coded(d))
             return false;
-        l->tokens[i] = json_number_value(json_array_get(numbers, 0));
-        l->importance[i] = json_number_value(json_array_get(numbers, 1));
-        for (size_t k = 0; k < d->n_levels; k++) {
-            const json_t *number = json_array_get(numbers, 2 + k);
-            if (!json_is_number(number) || !(json_number_value(number) >= 0))
-                return false;
-            l->errors[i * d->n_levels + k] = json_number_value(number);
-        }
+        bool is_right = read_number(numbers, at++, &l->tokens[i]);
+        is_right = read_number(numbers, at++, &l->importance[i]) && is_right;
+        for (size_t k = i * d->n_levels; k < (i + 1) * d->n_levels; k++)
+            is_right = read_number(numbers, at++, &l->errors[k]) && is_right;
+        for (size_t k = 0; k < d->n_levels; k++)
+            if (d->levels[k].level->is_coded) {
+                is_right = read_number(numbers, at++, &l->bits[i * d->n_levels + k]) && is_right;
+                is_right = read_number(numbers, at++, &l->steps[i * d->n_levels + k]) && is_right;
+            }
+        if (!is_right)
+            return false;
     }
     return true;
 }
@@ -76,21 +101,67 @@ struct measuring {
     struct moeq_bytes loaded, packed;
 };
 
-/* The error of one level for w [rows, cols]. */
-static enum moeq_status measure_level(struct measuring *m, const struct moeq_format *format, uint64_t rows,
-                                      uint64_t cols, const float *w, double *error, struct moeq_error *err)
+/* The rows of a matrix that are measured. */
+struct sample {
+    const struct moeq_weight *weight;
+    uint64_t rows;
+    double share; /* of all */
+    float *w;
+};
+
+/* Also prepares the factor of its inputs. */
+static enum moeq_status take_sample(struct measuring *m, const struct moeq_weight *weight,
+                                    const struct moeq_matrix *matrix, struct sample *s, struct moeq_error *err)
+{
+    const uint64_t step = moeq_div_up(matrix->rows, MOEQ_MEASURED_ROWS);
+    *s = (struct sample){.weight = weight, .rows = moeq_div_up(matrix->rows, step)};
+    s->share = (double)s->rows / (double)matrix->rows;
+    enum moeq_status status = moeq_calibrated_prepare(&m->calibrated, weight, err);
+    return status ? status : moeq_calibrated_decode(&m->calibrated, matrix, 0, step, &s->w, err);
+}
+
+/* The error of one level, of all rows; of level ec also what comes of its goal. */
+static enum moeq_status measure_plain(struct measuring *m, const struct moeq_format *format,
+                                      const struct sample *s, double *error, struct moeq_error *err)
 {
     struct moeq_gptq_report report = {0};
     uint64_t n_bytes, n_padded;
-    enum moeq_status status = moeq_packed_size(*format, rows, cols, &n_bytes, &n_padded, err);
+    enum moeq_status status = moeq_packed_size(*format, s->rows, s->weight->cols, &n_bytes, &n_padded, err);
     if (!status)
         status = moeq_bytes_resize(&m->packed, (size_t)n_padded, err);
     if (status)
         return status;
     memset(m->packed.data, 0, m->packed.n_bytes);
-    status = moeq_gptq_encode(&m->calibrated.factor, format, rows, w, false, m->d->pool, m->packed.data,
+    status = moeq_gptq_encode(&m->calibrated.factor, format, s->rows, s->w, false, m->d->pool, m->packed.data,
                               &report, err);
-    *error = report.error;
+    *error = report.error / s->share;
+    return status;
+}
+
+/* Where all rows are there, they are coded, and their number of bytes is exact. */
+static enum moeq_status measure_coded(struct measuring *m, struct moeq_ec_goal goal, const struct sample *s,
+                                      struct moeq_ec_report *report, double *bits, struct moeq_error *err)
+{
+    const struct moeq_weight *w = s->weight;
+    goal.of_rows = w->rows;
+    enum moeq_status status = moeq_ec_encode(&m->calibrated.factor, s->rows, w->cols, s->w, goal, m->d->pool,
+                                             s->rows == w->rows ? &m->packed : NULL, report, err);
+    *bits = 8 * (double)report->n_bytes / ((double)w->rows * (double)w->cols);
+    report->error /= s->share;
+    return status;
+}
+
+static enum moeq_status measure_level(struct measuring *m, const struct moeq_format *format,
+                                      const struct sample *s, size_t at, struct moeq_damage_layer *l,
+                                      struct moeq_error *err)
+{
+    struct moeq_ec_report report = {0};
+    enum moeq_status status;
+    if (!format->level->is_coded)
+        return measure_plain(m, format, s, &l->errors[at], err);
+    status = measure_coded(m, (struct moeq_ec_goal){.bits = (double)format->bits}, s, &report, &l->bits[at], err);
+    l->errors[at] = report.error;
+    l->steps[at] = report.step;
     return status;
 }
 
@@ -99,19 +170,13 @@ static enum moeq_status measure_matrix(struct measuring *m, const struct moeq_ma
 {
     const struct moeq_damages *d = m->d;
     const struct moeq_weight *w = l->weights[i];
-    const uint64_t step = moeq_div_up(matrix->rows, MOEQ_MEASURED_ROWS),
-                   rows = moeq_div_up(matrix->rows, step);
-    const double share = (double)rows / (double)matrix->rows;
-    float *values;
+    struct sample sample;
     enum moeq_status status = moeq_calibrated_weigh(&m->calibrated, w, &l->tokens[i], &l->importance[i], err);
     if (!status)
-        status = moeq_calibrated_prepare(&m->calibrated, w, err);
-    if (!status)
-        status = moeq_calibrated_decode(&m->calibrated, matrix, 0, step, &values, err);
+        status = take_sample(m, w, matrix, &sample, err);
     for (size_t k = 0; !status && k < d->n_levels; k++) {
-        double error = 0;
-        status = measure_level(m, &d->levels[k], rows, matrix->cols, values, &error, err);
-        l->errors[i * d->n_levels + k] = error / share * l->importance[i];
+        status = measure_level(m, &d->levels[k], &sample, i * d->n_levels + k, l, err);
+        l->errors[i * d->n_levels + k] *= l->importance[i];
     }
     if (status)
         moeq_error_in_tensor(err, w->name);
@@ -141,7 +206,9 @@ static enum moeq_status list_weights(const struct moeq_damages *d, int layer, st
     l->tokens = moeq_calloc(l->n, sizeof *l->tokens, err);
     l->importance = moeq_calloc(l->n, sizeof *l->importance, err);
     l->errors = moeq_calloc(l->n * d->n_levels, sizeof *l->errors, err);
-    if (!l->weights || !l->tokens || !l->importance || !l->errors)
+    l->bits = moeq_calloc(l->n * d->n_levels, sizeof *l->bits, err);
+    l->steps = moeq_calloc(l->n * d->n_levels, sizeof *l->steps, err);
+    if (!l->weights || !l->tokens || !l->importance || !l->errors || !l->bits || !l->steps)
         return MOEQ_OVER_MEMORY;
     for (size_t i = 0; i < l->n; i++) {
         l->weights[i] = moeq_source_part(
@@ -176,11 +243,50 @@ enum moeq_status moeq_damage_measure(const struct moeq_damages *damages, int lay
     return status ? status : moeq_damage_save(d->dir, name, d->identity, layer_json(d, out), err);
 }
 
+static enum moeq_status measure_step(struct measuring *m, struct moeq_ec_measurement *x, struct moeq_error *err)
+{
+    struct moeq_matrix matrix;
+    struct moeq_ec_report report;
+    struct sample sample;
+    double tokens, importance;
+    enum moeq_status status = moeq_source_load(m->d->source, &x->weight, 1, &m->loaded, &matrix, err);
+    if (!status)
+        status = moeq_calibrated_weigh(&m->calibrated, x->weight, &tokens, &importance, err);
+    if (!status)
+        status = take_sample(m, x->weight, &matrix, &sample, err);
+    if (!status)
+        status = measure_coded(m, (struct moeq_ec_goal){.step = x->step}, &sample, &report, &x->bits, err);
+    if (status) {
+        moeq_error_in_tensor(err, x->weight->name);
+        return status;
+    }
+    x->error = report.error * importance;
+    moeq_progress_add(m->d->progress, 1, NULL);
+    return moeq_interrupt_check(err);
+}
+
+enum moeq_status moeq_damage_measure_steps(const struct moeq_damages *damages,
+                                           struct moeq_ec_measurement *measurements, size_t n,
+                                           struct moeq_error *err)
+{
+    struct measuring m = {.d = damages};
+    enum moeq_status status = MOEQ_OK;
+    moeq_calibrated_init(&m.calibrated, damages->statistics, damages->pool);
+    for (size_t i = 0; !status && i < n; i++)
+        status = measure_step(&m, &measurements[i], err);
+    moeq_calibrated_free(&m.calibrated);
+    moeq_bytes_free(&m.loaded);
+    moeq_bytes_free(&m.packed);
+    return status;
+}
+
 void moeq_damage_free(struct moeq_damage_layer *layer)
 {
     free(layer->weights);
     free(layer->tokens);
     free(layer->importance);
     free(layer->errors);
+    free(layer->bits);
+    free(layer->steps);
     *layer = (struct moeq_damage_layer){0};
 }

@@ -20,7 +20,7 @@ struct moeq_damages {
     const struct moeq_source *source;
     const struct moeq_statistics *statistics; /* of the source */
     struct moeq_pool *pool;
-    const struct moeq_format *levels; /* [n_levels]: integers or fp8, encoded with error feedback */
+    const struct moeq_format *levels; /* [n_levels]: integers, fp8, ec, encoded with error feedback */
     size_t n_levels;
     const struct moeq_out_dir *dir; /* where the measured are kept */
     const char *identity; /* of what they are measured from and how: those of another are not taken */
@@ -34,11 +34,24 @@ struct moeq_damage_layer {
     const struct moeq_weight **weights; /* [n] */
     double *tokens, *importance;        /* [n]: see moeq_calibrated_weigh */
     double *errors;                     /* [n, n_levels]: importance included */
+    double *bits, *steps;               /* [n, n_levels]: of level ec, a weight's bits and the step; otherwise 0 */
 };
 
 /* Measures a layer with experts, or reads what was measured. The caller frees it, also after a failure. */
 enum moeq_status moeq_damage_measure(const struct moeq_damages *damages, int layer,
                                      struct moeq_damage_layer *out, struct moeq_error *err);
+/* What one matrix would take and lose at a step of level ec. */
+struct moeq_ec_measurement {
+    const struct moeq_weight *weight;
+    double step;
+    double bits, error; /* the results: a weight's bits; the error, importance included */
+};
+
+/* Measures n matrices, sorted by layer and expert. */
+enum moeq_status moeq_damage_measure_steps(const struct moeq_damages *damages,
+                                           struct moeq_ec_measurement *measurements, size_t n,
+                                           struct moeq_error *err);
+
 void moeq_damage_free(struct moeq_damage_layer *layer);
 
 /* The JSON document `name` in the folder with this identity, or NULL: missing, of another identity, or

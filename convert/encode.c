@@ -103,7 +103,51 @@ static enum moeq_status encode_calibrated(struct moeq_encoder *encoder, const st
     return status;
 }
 
-enum moeq_status moeq_encode_batch(struct moeq_encoder *encoder, const struct moeq_plan *plan,
+/* Sets the size of a coded item, whose n bytes are in its part. */
+static enum moeq_status pad_coded(struct moeq_plan *plan, size_t i, uint64_t n, uint8_t *part,
+                                  struct moeq_error *err)
+{
+    struct moeq_plan_item *item = &plan->items[i];
+    const uint64_t n_padded = moeq_plan_padded(plan, i, n);
+    if (n > item->n_room || n_padded > item->n_room)
+        return moeq_fail(err, MOEQ_BUG, "%llu coded bytes where %llu have room", (unsigned long long)n_padded,
+                         (unsigned long long)item->n_room);
+    memset(part + n, 0, (size_t)(n_padded - n));
+    item->n_bytes = n_padded;
+    return MOEQ_OK;
+}
+
+/* What comes as a whole: the pool works on one after the other. */
+static enum moeq_status encode_coded(struct moeq_encoder *encoder, struct moeq_plan *plan, size_t i,
+                                     const struct moeq_matrix *matrix, uint8_t *part, struct moeq_error *err)
+{
+    const struct moeq_plan_item *item = &plan->items[i];
+    const struct moeq_bytes *coded = &encoder->calibrated.coded;
+    double error;
+    if (moeq_item_is_copied(item))
+        return pad_coded(plan, i, item->weight->n_stored, part, err);
+    enum moeq_status status = moeq_calibrated_code(&encoder->calibrated, item->weight, item->is_calibrated,
+                                                   &item->format, matrix, &error, err);
+    if (status)
+        return status;
+    if (encoder->errors && item->is_calibrated)
+        encoder->errors[i] = error;
+    if (coded->n_bytes <= item->n_room)
+        memcpy(part, coded->data, coded->n_bytes);
+    return pad_coded(plan, i, coded->n_bytes, part, err);
+}
+
+static enum moeq_status encode_whole(struct moeq_encoder *encoder, struct moeq_plan *plan, size_t i,
+                                     const struct moeq_matrix *matrix, uint8_t *part, struct moeq_error *err)
+{
+    const struct moeq_plan_item *item = &plan->items[i];
+    if (!item->is_coded && (moeq_item_is_copied(item) || !item->is_calibrated))
+        return MOEQ_OK;
+    return item->is_coded ? encode_coded(encoder, plan, i, matrix, part, err)
+                          : encode_calibrated(encoder, item, i, matrix, part, err);
+}
+
+enum moeq_status moeq_encode_batch(struct moeq_encoder *encoder, struct moeq_plan *plan,
                                    const struct moeq_batch *batch, const struct moeq_matrix *matrices,
                                    uint8_t *const *parts, struct moeq_error *err)
 {
@@ -120,7 +164,7 @@ enum moeq_status moeq_encode_batch(struct moeq_encoder *encoder, const struct mo
     if (!e.pieces)
         return MOEQ_OVER_MEMORY;
     for (size_t i = 0; i < batch->n_items; i++) {
-        if (moeq_item_is_copied(&e.items[i]))
+        if (moeq_item_is_copied(&e.items[i]) || e.items[i].is_coded)
             continue;
         memset(parts[i], 0, (size_t)(is_window ? batch->n_bytes : e.items[i].n_bytes));
         if (!e.items[i].is_calibrated)
@@ -128,8 +172,7 @@ enum moeq_status moeq_encode_batch(struct moeq_encoder *encoder, const struct mo
     }
     enum moeq_status status = moeq_pool_for(encoder->pool, e.n_pieces, 1, encode_piece, &e, err);
     for (size_t i = 0; !status && i < batch->n_items; i++)
-        if (e.items[i].is_calibrated) /* as a whole: the pool works on one after the other */
-            status = encode_calibrated(encoder, &e.items[i], batch->first + i, &matrices[i], parts[i], err);
+        status = encode_whole(encoder, plan, batch->first + i, &matrices[i], parts[i], err);
     free(e.pieces);
     return status;
 }

@@ -21,8 +21,9 @@ enum moeq_status moeq_encoder_init(struct moeq_encoder *encoder, const struct mo
 void moeq_encoder_free(struct moeq_encoder *encoder);
 
 /* Encodes the items of a batch that are not copied: matrices[i], of item i, to parts[i], of its n_bytes; of a
- * window its rows, to the beginning of parts[0]. What no code fills becomes zero. */
-enum moeq_status moeq_encode_batch(struct moeq_encoder *encoder, const struct moeq_plan *plan,
+ * window its rows, to the beginning of parts[0]. What no code fills becomes zero. Items that are coded, with
+ * room for n_room, get their n_bytes. */
+enum moeq_status moeq_encode_batch(struct moeq_encoder *encoder, struct moeq_plan *plan,
                                    const struct moeq_batch *batch, const struct moeq_matrix *matrices,
                                    uint8_t *const *parts, struct moeq_error *err);
 

@@ -32,7 +32,11 @@ static enum moeq_status check_head(const struct moeq_layer_check *c, const struc
     enum moeq_status status = moeq_safetensors_read(&st, f, MOEQ_STRICT, err);
     if (status)
         return status;
+    const bool is_it =
+        !c->file->has_coded || moeq_plan_adopt_sizes(c->plan, (size_t)(c->file - c->plan->files), &st);
     moeq_safetensors_free(&st);
+    if (!is_it)
+        return moeq_fail(err, MOEQ_CHECK_FAILED, "written under another plan, or from another source");
     status = moeq_plan_file_head(c->plan, c->file, c->plan_hash, c->made_from, &head, err);
     if (!status && f->n_bytes == c->file->n_bytes && !(status = moeq_bytes_resize(&found, head.n_bytes, err)))
         status = moeq_file_read(f, 0, found.data, found.n_bytes, err);

@@ -12,7 +12,7 @@ struct moeq_layer_hashes {
 
 /* What a layer file must be. */
 struct moeq_layer_check {
-    const struct moeq_plan *plan;
+    struct moeq_plan *plan; /* gets the sizes of coded items */
     const struct moeq_plan_file *file;
     struct moeq_hash plan_hash;
     struct moeq_hash made_from; /* moeq_provenance_of_file */

@@ -1,11 +1,11 @@
 #include "layer_files.h"
 
+#include "coded.h"
 #include "copy.h"
 #include "encode.h"
 #include "interrupt.h"
 #include "stages.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 #define FILES_UNDER_WAY (MOEQ_COPIES_AT_ONCE + 2) /* that have not yet got their names */
@@ -73,12 +73,32 @@ static enum moeq_status read_item(struct loading *l, size_t item, uint8_t *dst, 
     return status;
 }
 
+/* Items of a package: coded ones stay so where they are copied. */
+static enum moeq_status load_packed(const struct loading *l, const struct moeq_batch *b, struct slot *slot,
+                                    struct moeq_error *err)
+{
+    const struct moeq_plan *plan = l->run->files->plan;
+    uint8_t *next, *end = slot->source + moeq_source_load_bytes(plan->source, slot->weights, b->n_items);
+    enum moeq_status status = moeq_source_read_at(plan->source, slot->weights, b->n_items, slot->source,
+                                                  &next, slot->matrices, err);
+    for (size_t i = 0; !status && i < b->n_items; i++) {
+        const struct moeq_weight *w = slot->weights[i];
+        if (!w->is_coded || moeq_item_is_copied(&plan->items[b->first + i]))
+            continue;
+        status =
+            moeq_source_unpack(plan->source, w, end - moeq_coded_scratch_bytes(w->format, w->rows, w->cols),
+                               next, &slot->matrices[i], err);
+        next += w->n_padded;
+    }
+    return status;
+}
+
 static enum moeq_status load_items(struct loading *l, const struct moeq_batch *b, struct slot *slot,
                                    struct moeq_error *err)
 {
     const struct moeq_source *source = l->run->files->plan->source;
     if (source->is_package)
-        return moeq_source_load_at(source, slot->weights, b->n_items, slot->source, slot->matrices, err);
+        return load_packed(l, b, slot, err);
     enum moeq_status status = MOEQ_OK;
     uint8_t *next = slot->source;
     for (size_t i = 0; !status && i < b->n_items; i++) {
@@ -115,8 +135,10 @@ static enum moeq_status load_whole(struct loading *l, const struct moeq_batch *b
     for (size_t i = 0; !status && i < b->n_items; i++) {
         const struct moeq_plan_item *item = &plan->items[b->first + i];
         const bool is_copied = moeq_item_is_copied(item); /* loaded bytes carry their padding with them */
-        slot->parts[i] = is_copied ? (uint8_t *)slot->matrices[i].data : packed;
-        packed += is_copied ? 0 : item->n_bytes;
+        slot->parts[i] = is_copied && !item->is_coded ? (uint8_t *)slot->matrices[i].data : packed;
+        if (is_copied && item->is_coded) /* what lies behind them is not their padding */
+            memcpy(packed, slot->matrices[i].data, (size_t)slot->matrices[i].n_bytes);
+        packed += is_copied && !item->is_coded ? 0 : item->n_room;
         slot->n_work += item->weight->n_bytes;
     }
     return status;
@@ -246,20 +268,8 @@ struct writing {
     struct moeq_hasher *hasher;
     uint8_t *scratch; /* [MOEQ_OUT_SCRATCH] */
     size_t segment;   /* of the plan */
-    uint64_t n_left;  /* bytes of it that have not come */
+    uint64_t offset;  /* in a file with coded items, of which no batch knows its place */
 };
-
-/* Takes the hash of every segment that is complete. */
-static void end_segments(struct writing *w, const struct moeq_batch *b)
-{
-    const struct moeq_layer_files *files = w->run->files;
-    const struct moeq_plan_file *file = &files->plan->files[b->file];
-    const size_t end = file->first + file->n_segments;
-    while (w->segment < end && w->n_left == 0) {
-        files->hashes[b->file].segments[w->segment++ - file->first] = moeq_hasher_finish(w->hasher);
-        w->n_left = w->segment < end ? files->plan->segments[w->segment].n_bytes : 0;
-    }
-}
 
 static enum moeq_status write_part(struct writing *w, const struct moeq_batch *b, uint64_t offset,
                                    const uint8_t *data, uint64_t n_bytes, struct moeq_error *err)
@@ -267,36 +277,49 @@ static enum moeq_status write_part(struct writing *w, const struct moeq_batch *b
     enum moeq_status status = MOEQ_OK;
     for (uint64_t done = 0, n; !status && done < n_bytes; done += n) {
         n = n_bytes - done < MOEQ_HASH_PIECE ? n_bytes - done : MOEQ_HASH_PIECE;
-        n = n < w->n_left ? n : w->n_left;
-        assert(n > 0);
         moeq_hasher_update(w->hasher, data + done, (size_t)n);
         status =
             moeq_out_write_at(&w->run->outs[b->file], offset + done, data + done, (size_t)n, w->scratch, err);
-        w->n_left -= n;
-        end_segments(w, b);
     }
     return status;
+}
+
+/* Takes the hash of a segment with its last item. */
+static void end_item(struct writing *w, const struct moeq_batch *b, size_t item)
+{
+    const struct moeq_layer_files *files = w->run->files;
+    const struct moeq_plan_segment *segment = &files->plan->segments[w->segment];
+    if (item + 1 < segment->first + segment->n_items)
+        return;
+    const size_t first = files->plan->files[b->file].first;
+    files->hashes[b->file].segments[w->segment++ - first] = moeq_hasher_finish(w->hasher);
 }
 
 static enum moeq_status write_batch(struct writing *w, const struct moeq_batch *b, const struct slot *slot,
                                     struct moeq_error *err)
 {
-    const struct moeq_plan *plan = w->run->files->plan;
+    struct moeq_plan *plan = w->run->files->plan;
+    const bool is_window = b->kind == MOEQ_BATCH_WINDOW, has_coded = plan->files[b->file].has_coded;
     enum moeq_status status = MOEQ_OK;
     if (b->kind == MOEQ_BATCH_COPY)
         return MOEQ_OK; /* it is there already */
-    if (b->begins_segment) {
+    if (b->begins_segment)
         w->segment = b->segment;
-        w->n_left = plan->segments[b->segment].n_bytes;
-        end_segments(w, b);
-    }
-    uint64_t offset = b->offset;
+    if (b->begins_file)
+        w->offset = b->offset;
+    const uint64_t begin = has_coded ? w->offset : b->offset;
+    uint64_t offset = begin;
     for (size_t i = 0; !status && i < b->n_items; i++) {
-        const uint64_t n = b->kind == MOEQ_BATCH_WINDOW ? b->n_bytes : plan->items[b->first + i].n_bytes;
+        const uint64_t n = is_window ? b->n_bytes : plan->items[b->first + i].n_bytes;
         status = write_part(w, b, offset, slot->parts[i], n, err);
         offset += n;
+        if (!is_window || !b->n_later)
+            end_item(w, b, b->first + i);
     }
-    moeq_out_begin_sync(&w->run->outs[b->file], b->offset, b->n_bytes);
+    w->offset = offset;
+    if (b->ends_file && has_coded)
+        moeq_plan_sum_file(plan, b->file);
+    moeq_out_begin_sync(&w->run->outs[b->file], begin, offset - begin);
     moeq_progress_add(w->run->files->progress, slot->n_work, plan->files[b->file].name);
     return status;
 }

@@ -15,7 +15,7 @@
 #include "supply.h"
 
 struct moeq_layer_files {
-    const struct moeq_plan *plan;
+    struct moeq_plan *plan; /* of coded items, and of their files, it gets the sizes */
     struct moeq_hash plan_hash;
     const bool *is_kept; /* [files of the plan] that are complete already */
     const struct moeq_out_dir *dir;

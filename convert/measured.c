@@ -127,18 +127,33 @@ void moeq_measured_close(struct moeq_measured *measured)
 
 /* ---- damages ---- */
 
+static struct moeq_damages damages_of(const struct moeq_measured *d, struct moeq_progress *progress)
+{
+    return (struct moeq_damages){.source = d->m.source,
+                                 .statistics = d->m.statistics,
+                                 .pool = d->m.pool,
+                                 .levels = d->levels,
+                                 .n_levels = d->n_columns,
+                                 .dir = &d->dir,
+                                 .identity = d->identity,
+                                 .progress = progress};
+}
+
+enum moeq_status moeq_measured_steps(const struct moeq_measured *measured,
+                                     struct moeq_ec_measurement *measurements, size_t n,
+                                     struct moeq_pool *pool, struct moeq_progress *progress,
+                                     struct moeq_error *err)
+{
+    struct moeq_damages damages = damages_of(measured, progress);
+    damages.pool = pool;
+    return moeq_damage_measure_steps(&damages, measurements, n, err);
+}
+
 enum moeq_status moeq_measured_damages(struct moeq_measured *measured, struct moeq_progress *progress,
                                        struct moeq_error *err)
 {
     struct moeq_measured *d = measured;
-    const struct moeq_damages damages = {.source = d->m.source,
-                                         .statistics = d->m.statistics,
-                                         .pool = d->m.pool,
-                                         .levels = d->levels,
-                                         .n_levels = d->n_columns,
-                                         .dir = &d->dir,
-                                         .identity = d->identity,
-                                         .progress = progress};
+    const struct moeq_damages damages = damages_of(d, progress);
     enum moeq_status status = MOEQ_OK;
     for (size_t i = 0; !status && i < d->n_layers; i++)
         status = moeq_damage_measure(&damages, d->layers[i].layer, &d->layers[i], err);

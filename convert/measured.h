@@ -47,6 +47,12 @@ enum moeq_status moeq_measured_damages(struct moeq_measured *measured, struct mo
 enum moeq_status moeq_measured_probes(struct moeq_measured *measured, struct moeq_progress *progress,
                                       struct moeq_error *err);
 
+/* Level ec at other steps (damage.h), on a pool. */
+enum moeq_status moeq_measured_steps(const struct moeq_measured *measured,
+                                     struct moeq_ec_measurement *measurements, size_t n,
+                                     struct moeq_pool *pool, struct moeq_progress *progress,
+                                     struct moeq_error *err);
+
 /* Bytes that it takes at least, and what of them is not the sweep's. */
 uint64_t moeq_measured_bytes(const struct moeq_measuring *measuring, unsigned n_jobs, uint64_t *beside);
 

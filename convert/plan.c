@@ -1,6 +1,8 @@
 #include "plan.h"
 
+#include "batches.h"
 #include "calibrated.h"
+#include "coded.h"
 #include "level_plan.h"
 
 #include <stdio.h>
@@ -130,7 +132,8 @@ static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_co
     } else {
         keep(item, request->has_level ? "kept: embedding and head need a rule" : "kept: lossless");
     }
-    if (!moeq_format_equal(item->format, w->format) && !item->format.level->encode) {
+    if (!moeq_format_equal(item->format, w->format) && !item->format.level->encode &&
+        !item->format.level->is_coded) {
         moeq_fail(err, MOEQ_USAGE, "level %s can be kept, not made", item->format.level->name);
         moeq_error_in_tensor(err, w->name);
         return MOEQ_USAGE;
@@ -248,8 +251,50 @@ static void group_items(struct moeq_plan *plan)
         }
         struct moeq_plan_segment *segment = &plan->segments[plan->n_segments - 1];
         segment->n_items++;
-        segment->n_bytes += item->n_bytes; /* both come from files: far below 2^63 */
+        plan->files[plan->n_files - 1].has_coded |= item->is_coded;
     }
+}
+
+uint64_t moeq_plan_padded(const struct moeq_plan *plan, size_t item, uint64_t n)
+{
+    const struct moeq_plan_item *it = &plan->items[item];
+    uint64_t before = 0;
+    if (item + 1 < plan->n_items && it[1].is_coded && continues_segment(it + 1, it))
+        return n;
+    for (size_t i = item; i && continues_segment(&plan->items[i], &plan->items[i - 1]); i--)
+        before += plan->items[i - 1].n_bytes;
+    return moeq_round_up(before + n, MOEQ_PACKED_ALIGNMENT) - before;
+}
+
+void moeq_plan_sum_file(struct moeq_plan *plan, size_t file)
+{
+    struct moeq_plan_file *f = &plan->files[file];
+    f->n_bytes = f->n_head + f->n_segments * MOEQ_HASH_BYTES;
+    for (size_t s = f->first; s < f->first + f->n_segments; s++) {
+        struct moeq_plan_segment *segment = &plan->segments[s];
+        segment->n_bytes = 0;
+        for (size_t i = segment->first; i < segment->first + segment->n_items; i++)
+            segment->n_bytes += plan->items[i].n_bytes; /* these come from files: far below 2^63 */
+        f->n_bytes += segment->n_bytes;
+    }
+}
+
+bool moeq_plan_adopt_sizes(struct moeq_plan *plan, size_t file, const struct moeq_safetensors *written)
+{
+    size_t first, n;
+    moeq_plan_file_items(plan, &plan->files[file], &first, &n);
+    if (written->n_tensors != n + 1)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        struct moeq_plan_item *item = &plan->items[first + i];
+        if (!item->is_coded)
+            continue;
+        if (written->tensors[i].n_bytes > item->n_room)
+            return false;
+        item->n_bytes = written->tensors[i].n_bytes;
+    }
+    moeq_plan_sum_file(plan, file);
+    return true;
 }
 
 void moeq_plan_file_items(const struct moeq_plan *plan, const struct moeq_plan_file *file, size_t *first,
@@ -289,6 +334,28 @@ enum moeq_status moeq_plan_file_head(const struct moeq_plan *plan, const struct 
     }
     free(tensors);
     json_decref(metadata);
+    return status ? status : moeq_safetensors_pad_head(head, file->n_head, err);
+}
+
+/* Bytes of the header at most: with the largest numbers that may stand in it. */
+static enum moeq_status find_head(struct moeq_plan *plan, struct moeq_plan_file *file,
+                                  struct moeq_bytes *head, struct moeq_error *err)
+{
+    uint64_t *sizes;
+    size_t first, n;
+    moeq_plan_file_items(plan, file, &first, &n);
+    if (!(sizes = moeq_calloc(n, sizeof *sizes, err)))
+        return MOEQ_OVER_MEMORY;
+    for (size_t i = 0; i < n; i++) {
+        sizes[i] = plan->items[first + i].n_bytes;
+        plan->items[first + i].n_bytes = plan->items[first + i].n_room;
+    }
+    enum moeq_status status =
+        moeq_plan_file_head(plan, file, (struct moeq_hash){{0}}, (struct moeq_hash){{0}}, head, err);
+    for (size_t i = 0; i < n; i++)
+        plan->items[first + i].n_bytes = sizes[i];
+    free(sizes);
+    file->n_head = head->n_bytes;
     return status;
 }
 
@@ -302,20 +369,47 @@ static enum moeq_status lay_out(struct moeq_plan *plan, struct moeq_error *err)
         status = MOEQ_OVER_MEMORY;
     if (!status)
         group_items(plan);
+    for (size_t i = 0; !status && i < plan->n_items; i++) {
+        struct moeq_plan_item *item = &plan->items[i];
+        if (!item->is_coded)
+            continue;
+        item->n_bytes = moeq_plan_padded(plan, i, item->n_bytes);
+        item->n_room = moeq_larger(item->n_bytes, item->n_room) + MOEQ_PACKED_ALIGNMENT;
+    }
     for (size_t i = 0; !status && i < plan->n_files; i++) {
-        struct moeq_plan_file *file = &plan->files[i];
-        status =
-            moeq_plan_file_head(plan, file, (struct moeq_hash){{0}}, (struct moeq_hash){{0}}, &head, err);
-        file->n_head = head.n_bytes;
-        file->n_bytes = file->n_head + file->n_segments * MOEQ_HASH_BYTES;
-        for (size_t s = 0; s < file->n_segments; s++)
-            file->n_bytes += plan->segments[file->first + s].n_bytes;
+        status = find_head(plan, &plan->files[i], &head, err);
+        moeq_plan_sum_file(plan, i);
     }
     moeq_bytes_free(&head);
     return status;
 }
 
 /* ---- making ---- */
+
+/* Bits of a weight that is coded at a step of which nothing more is known. */
+#define UNKNOWN_BITS 4
+
+/* Bytes in the file; of what is coded about how many, and how many at most. */
+static enum moeq_status find_size(struct moeq_plan_item *item, struct moeq_error *err)
+{
+    const struct moeq_weight *w = item->weight;
+    uint64_t n_bytes, n_padded;
+    item->is_coded =
+        item->format.level->is_coded || (w->is_coded && moeq_format_equal(item->format, w->format));
+    enum moeq_status status = moeq_packed_size(item->format, w->rows, w->cols, &n_bytes, &n_padded, err);
+    if (status)
+        return status;
+    item->n_bytes = item->n_room = item->native ? n_bytes : n_padded;
+    if (!item->is_coded)
+        return MOEQ_OK;
+    if (moeq_item_is_copied(item)) {
+        item->n_bytes = item->n_room = w->n_stored;
+        return MOEQ_OK;
+    }
+    const double bits = item->format.bits > 0 ? (double)item->format.bits : UNKNOWN_BITS;
+    item->n_bytes = (uint64_t)(bits / 8 * (double)w->rows * (double)w->cols);
+    return moeq_coded_most_bytes(item->format, w->rows, w->cols, &item->n_room, err);
+}
 
 static enum moeq_status decide_all(struct moeq_plan *plan, const struct moeq_plan_request *request,
                                    struct moeq_error *err)
@@ -335,12 +429,8 @@ static enum moeq_status decide_all(struct moeq_plan *plan, const struct moeq_pla
             break;
         }
         status = decide(item, &plan->source->config, request, used, err);
-        uint64_t n_bytes, n_padded;
         if (!status)
-            status = moeq_packed_size(item->format, item->weight->rows, item->weight->cols, &n_bytes,
-                                      &n_padded, err);
-        if (!status)
-            item->n_bytes = item->native ? n_bytes : n_padded;
+            status = find_size(item, err);
     }
     for (size_t i = 0; !status && i < n_rules(request); i++)
         if (!(used[i] & MATCHED)) {

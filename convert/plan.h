@@ -4,6 +4,7 @@
 #define MOEQ_PLAN_H
 
 #include "hash.h"
+#include "safetensors.h"
 #include "source.h"
 #include "statistics.h"
 
@@ -37,7 +38,9 @@ struct moeq_plan_item {
     const struct moeq_weight *weight;
     struct moeq_format format; /* in the package */
     bool native;               /* stored with its own dtype and shape, not as packed bytes */
-    uint64_t n_bytes;          /* in the file */
+    bool is_coded;             /* in the file, in as many bytes as it takes */
+    uint64_t n_bytes;          /* in the file; of a coded item an estimate until it is written */
+    uint64_t n_room;           /* the most that these may be */
     bool is_calibrated;        /* encoded with statistics */
     bool by_rule;              /* a rule decided */
     char reason[256];
@@ -53,8 +56,9 @@ struct moeq_plan_segment {
 struct moeq_plan_file {
     char name[40];
     size_t first, n_segments;
-    uint64_t n_bytes; /* of the whole file */
+    uint64_t n_bytes; /* of the whole file; an estimate where items are, until it is written */
     uint64_t n_head;  /* of which header */
+    bool has_coded;   /* any items: their sizes decide where the others lie */
 };
 
 struct moeq_plan {
@@ -78,12 +82,24 @@ enum moeq_status moeq_plan_make(struct moeq_plan *plan, const struct moeq_source
                                 const struct moeq_plan_request *request, struct moeq_error *err);
 void moeq_plan_free(struct moeq_plan *plan);
 
+/* The bytes of a coded item in the file, of n that it takes: coded ones of a segment follow each other
+ * without a gap, and behind the last of them the next item, or segment, is aligned. Those before it in its
+ * segment have their sizes. */
+uint64_t moeq_plan_padded(const struct moeq_plan *plan, size_t item, uint64_t n);
+
+/* Takes the sizes of a file's coded items from one that was written; false where that cannot be it. */
+bool moeq_plan_adopt_sizes(struct moeq_plan *plan, size_t file, const struct moeq_safetensors *written);
+
+/* Sets the sizes of segments and file by those of the items. */
+void moeq_plan_sum_file(struct moeq_plan *plan, size_t file);
+
 /* The items of a file: [first, first + n). */
 void moeq_plan_file_items(const struct moeq_plan *plan, const struct moeq_plan_file *file, size_t *first,
                           size_t *n);
 
 /* The bytes before the data of a file, with the hashes of the plan and of what it was made from
- * (moeq_provenance_of_file) in its metadata. Their number does not depend on the hashes. */
+ * (moeq_provenance_of_file) in its metadata. Their number does not depend on the hashes, nor on the sizes of
+ * coded items: it is filled up with spaces. */
 enum moeq_status moeq_plan_file_head(const struct moeq_plan *plan, const struct moeq_plan_file *file,
                                      struct moeq_hash plan_hash, struct moeq_hash made_from,
                                      struct moeq_bytes *head, struct moeq_error *err);

@@ -26,6 +26,8 @@ char *moeq_curve_csv(const struct moeq_curve *curve, struct moeq_error *err)
         fputs("kind,level,size_bytes,bits_per_planned_weight,predicted_kl_divergence_nats\n", f);
         for (size_t i = 0; i < curve->n_mixes; i++)
             put_row(f, "mix", "", &curve->mixes[i]);
+        for (size_t i = 0; i < curve->n_others; i++)
+            put_row(f, "mix", "without ec", &curve->others[i]);
         for (size_t i = 0; i < curve->n_uniform; i++)
             put_row(f, "uniform", curve->uniform[i].level, &curve->uniform[i].point);
         if (curve->chosen)
@@ -54,6 +56,8 @@ char *moeq_curve_csv(const struct moeq_curve *curve, struct moeq_error *err)
 #define FARTHEST     120.0
 
 #define LINE_COLOUR    "#3b528b"
+#define MIXES_STROKE   "stroke=\"" LINE_COLOUR "\" stroke-width=\"1.8\""
+#define OTHERS_STROKE  "stroke=\"#808080\" stroke-width=\"1.5\" stroke-dasharray=\"5 3\""
 #define UNIFORM_COLOUR "#21918c"
 #define CHOSEN_COLOUR  "#d62728"
 
@@ -114,6 +118,8 @@ static void choose_scales(struct drawing *d)
     d->x_to = d->y_to = -(double)INFINITY;
     for (size_t i = 0; i < c->n_mixes; i++)
         include(d, &c->mixes[i]);
+    for (size_t i = 0; i < c->n_others; i++)
+        include(d, &c->others[i]);
     for (size_t i = 0; i < c->n_uniform; i++)
         if (is_uniform_drawn(c, i))
             include(d, &c->uniform[i].point);
@@ -179,17 +185,16 @@ static void put_y_axis(const struct drawing *d)
 
 /* ---- the picture: markers and labels ---- */
 
-static void put_mixes(const struct drawing *d)
+static void put_mixes(const struct drawing *d, const struct moeq_curve_point *mixes, size_t n,
+                      const char *stroke)
 {
-    const struct moeq_curve *c = d->curve;
     bool has_any = false;
-    for (size_t i = 0; i < c->n_mixes; i++) {
-        if (!is_drawn(&c->mixes[i]))
+    for (size_t i = 0; i < n; i++) {
+        if (!is_drawn(&mixes[i]))
             continue;
-        fprintf(d->f, "%s%.1f,%.1f",
-                has_any ? " "
-                        : "<polyline fill=\"none\" stroke=\"" LINE_COLOUR "\" stroke-width=\"1.8\" points=\"",
-                x_of(d, c->mixes[i].bits), y_of(d, c->mixes[i].damage));
+        if (!has_any)
+            fprintf(d->f, "<polyline fill=\"none\" %s points=\"", stroke);
+        fprintf(d->f, "%s%.1f,%.1f", has_any ? " " : "", x_of(d, mixes[i].bits), y_of(d, mixes[i].damage));
         has_any = true;
     }
     if (has_any)
@@ -201,13 +206,13 @@ static bool overlaps(const struct box *a, const struct box *b)
     return a->left < b->right && b->left < a->right && a->top < b->bottom && b->top < a->bottom;
 }
 
-/* Whether the line of mixes goes through a box, point by point. */
-static bool is_crossed(const struct drawing *d, const struct box *box)
+/* Whether a line of mixes goes through a box, point by point. */
+static bool is_crossed(const struct drawing *d, const struct moeq_curve_point *mixes, size_t n_mixes,
+                       const struct box *box)
 {
-    const struct moeq_curve *c = d->curve;
     const struct moeq_curve_point *before = NULL;
-    for (size_t i = 0; i < c->n_mixes; i++) {
-        const struct moeq_curve_point *p = &c->mixes[i];
+    for (size_t i = 0; i < n_mixes; i++) {
+        const struct moeq_curve_point *p = &mixes[i];
         if (!is_drawn(p))
             continue;
         before = before ? before : p;
@@ -232,7 +237,8 @@ static bool is_free(const struct drawing *d, const struct box *box)
     for (size_t i = 0; i < d->n_taken; i++)
         if (overlaps(&d->taken[i], box))
             return false;
-    return !is_crossed(d, box);
+    return !is_crossed(d, d->curve->mixes, d->curve->n_mixes, box) &&
+           !is_crossed(d, d->curve->others, d->curve->n_others, box);
 }
 
 /* Bytes of UTF-8 that begin a character. */
@@ -374,17 +380,24 @@ static void put_points(struct drawing *d)
                       c->uniform[i].level, "black");
 }
 
+static void put_sample(const struct drawing *d, double x, double y, const char *stroke)
+{
+    fprintf(d->f, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" %s/>\n", x, y, x + 18, y, stroke);
+}
+
 static void put_legend(const struct drawing *d)
 {
     const double y = HEIGHT - 16;
     double x = LEFT;
     if (d->curve->n_mixes) {
-        fprintf(d->f,
-                "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"" LINE_COLOUR
-                "\" stroke-width=\"1.8\"/>\n",
-                x, y, x + 18, y);
+        put_sample(d, x, y, MIXES_STROKE);
         moeq_svg_text(d->f, x + 24, y + 4, "start", "planned, a level for each matrix");
         x += 230;
+    }
+    if (d->curve->n_others) {
+        put_sample(d, x, y, OTHERS_STROKE);
+        moeq_svg_text(d->f, x + 24, y + 4, "start", "without ec");
+        x += 100;
     }
     if (d->curve->n_uniform) {
         put_dot(d->f, x, y, NULL, NULL);
@@ -415,7 +428,8 @@ char *moeq_curve_svg(const struct moeq_curve *curve, struct moeq_error *err)
     fprintf(d.f,
             "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"none\" stroke=\"#808080\"/>\n",
             LEFT, TOP, RIGHT - LEFT, BOTTOM - TOP);
-    put_mixes(&d);
+    put_mixes(&d, curve->others, curve->n_others, OTHERS_STROKE);
+    put_mixes(&d, curve->mixes, curve->n_mixes, MIXES_STROKE);
     put_points(&d);
     put_legend(&d);
     free(d.taken);

@@ -21,6 +21,8 @@ struct moeq_curve {
     const char *title;
     const struct moeq_curve_point *mixes; /* [n_mixes] plans of ascending budgets */
     size_t n_mixes;
+    const struct moeq_curve_point *others; /* [n_others] plans of ascending budgets without level ec; none */
+    size_t n_others;
     const struct moeq_curve_uniform *uniform; /* [n_uniform] */
     size_t n_uniform;
     const struct moeq_curve_point *chosen; /* NULL: none */

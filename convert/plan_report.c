@@ -15,13 +15,14 @@
 
 struct rows {
     struct moeq_plan_row *rows; /* [n] */
-    double *shares;             /* [n, levels + 1] */
-    const char **names;         /* [levels + 1] */
+    double *shares;             /* [n, n_names] */
+    const char **names;         /* [n_names]: columns of the planner */
     char (*texts)[MOEQ_FORMAT_BYTES];
     double *parts, *errors;  /* [groups] */
     struct moeq_gain *gains; /* [n]: of the rows; NULL: there are no measurements */
     double kld;              /* NAN where there are no measurements */
     size_t n, n_names;
+    uint64_t n_package, n_planned; /* bytes */
 };
 
 static void rows_free(struct rows *r)
@@ -45,7 +46,7 @@ static size_t count_groups(const struct moeq_planner *p)
 
 static enum moeq_status rows_allocate(struct rows *r, const struct moeq_planner *p, struct moeq_error *err)
 {
-    *r = (struct rows){.n = count_groups(p), .n_names = p->n_levels + 1, .kld = NAN};
+    *r = (struct rows){.n = count_groups(p), .n_names = moeq_planner_columns(p), .kld = NAN};
     r->rows = moeq_calloc(r->n, sizeof *r->rows, err);
     r->shares = moeq_calloc(r->n * r->n_names, sizeof *r->shares, err);
     r->names = moeq_calloc(r->n_names, sizeof *r->names, err);
@@ -69,6 +70,9 @@ static enum moeq_status rows_init(struct rows *r, const struct moeq_plan_report 
 {
     const struct moeq_planner *p = report->planner;
     enum moeq_status status = rows_allocate(r, p, err);
+    if (!status &&
+        (status = moeq_planner_package_bytes(p, report->chosen, &r->n_package, &r->n_planned, err)))
+        rows_free(r);
     if (status)
         return status;
     if (p->measured && !(r->gains = moeq_calloc(r->n, sizeof *r->gains, err))) {
@@ -76,7 +80,7 @@ static enum moeq_status rows_init(struct rows *r, const struct moeq_plan_report 
         return MOEQ_OVER_MEMORY;
     }
     for (size_t k = 0; k < r->n_names; k++)
-        r->names[k] = k < p->n_levels ? moeq_format_text(p->levels[k], r->texts[k]) : "keep";
+        r->names[k] = moeq_planner_column_name(p, k, r->texts[k]);
     if (p->measured)
         r->kld = moeq_forecast_kld(&p->forecast, report->chosen, r->parts, r->errors);
     for (size_t i = 0; i < p->n_items; i++) {
@@ -87,8 +91,8 @@ static enum moeq_status rows_init(struct rows *r, const struct moeq_plan_report 
         row->kind = moeq_expert_kinds[g % MOEQ_EXPERT_KINDS];
         row->shares = r->shares + g * r->n_names;
         row->n_weights += (uint64_t)n;
-        row->bits += 8 * (double)p->n_bytes[i * r->n_names + k];
-        r->shares[g * r->n_names + k] += n;
+        row->bits += 8 * (double)p->n_bytes[i * (p->n_levels + 1) + k];
+        r->shares[g * r->n_names + moeq_planner_column(p, k)] += n;
         row->gain = p->measured ? gain_of(r, g) : NAN;
         row->damage = p->measured ? r->parts[g] : NAN;
     }
@@ -105,15 +109,6 @@ static enum moeq_status rows_init(struct rows *r, const struct moeq_plan_report 
     }
     r->n = n;
     return MOEQ_OK;
-}
-
-static uint64_t planned_bytes(const struct moeq_plan_report *report)
-{
-    const struct moeq_planner *p = report->planner;
-    uint64_t n = 0;
-    for (size_t i = 0; i < p->n_items; i++)
-        n += p->n_bytes[i * (p->n_levels + 1) + report->chosen[i]];
-    return n;
 }
 
 static double bits_of(const struct moeq_planner *p, uint64_t n_bytes)
@@ -147,7 +142,7 @@ static json_t *rows_json(const struct rows *r)
 static json_t *predicted_json(const struct moeq_plan_report *report, const struct rows *r)
 {
     const struct moeq_planner *p = report->planner;
-    const uint64_t n = planned_bytes(report);
+    const uint64_t n = r->n_planned;
     return json_pack("{s:I, s:I, s:f, s:o}", "planned_bytes", (json_int_t)n, "planned_weights",
                      (json_int_t)p->n_weights, "bits_per_weight", bits_of(p, n), "kld",
                      moeq_json_real(r->kld));
@@ -195,8 +190,8 @@ static enum moeq_status write_plan(const struct moeq_plan_report *report, struct
 /* ---- the curve ---- */
 
 struct curve {
-    struct moeq_curve_point mixes[CURVE_POINTS], chosen;
-    size_t n_mixes;
+    struct moeq_curve_point mixes[CURVE_POINTS], others[CURVE_POINTS], chosen;
+    size_t n_mixes, n_others;
     struct moeq_curve_uniform *uniform;
     char (*names)[MOEQ_FORMAT_BYTES];
     uint32_t *choice;
@@ -210,23 +205,47 @@ static struct moeq_curve_point point_of(const struct moeq_planner *p, struct cur
                                      moeq_forecast_kld(&p->forecast, choice, NULL, c->errors)};
 }
 
-/* Budgets evenly from the smallest level to the largest, in bits. */
-static enum moeq_status fill_mixes(struct moeq_planner *p, struct curve *c, struct moeq_error *err)
+/* Budgets evenly from the smallest level to the largest, in bits; levels [0, n_levels) can be chosen. */
+static enum moeq_status fill_mixes(const struct moeq_planner *p, struct moeq_forecaster *forecaster,
+                                   struct curve *c, size_t n_levels, struct moeq_curve_point *points,
+                                   size_t *n, struct moeq_error *err)
 {
     double least = INFINITY, most = 0;
     enum moeq_status status = MOEQ_OK;
-    for (size_t k = 0; k < p->n_levels; k++) {
+    for (size_t k = 0; k < n_levels; k++) {
         least = c->uniform[k].point.bits < least ? c->uniform[k].point.bits : least;
         most = c->uniform[k].point.bits > most ? c->uniform[k].point.bits : most;
     }
     most = most > MOST_BITS ? MOST_BITS : most;
     for (int i = 0; !status && i < CURVE_POINTS; i++) {
         const double bits = least + (most - least) * i / (CURVE_POINTS - 1);
-        status = moeq_forecaster_plan(&p->forecaster, (uint64_t)ceil(bits * (double)p->n_weights / 8),
-                                      c->choice, err);
+        status =
+            moeq_forecaster_plan(forecaster, (uint64_t)ceil(bits * (double)p->n_weights / 8), c->choice, err);
         if (!status)
-            c->mixes[c->n_mixes++] = point_of(p, c, c->choice);
+            points[(*n)++] = point_of(p, c, c->choice);
     }
+    return status;
+}
+
+/* Plans with the levels that have groups alone, to compare. */
+static enum moeq_status fill_others(const struct moeq_planner *p, struct curve *c, struct moeq_error *err)
+{
+    const size_t n_choices = p->n_levels + 1, n = p->n_items * n_choices;
+    struct moeq_forecaster forecaster = {0};
+    struct moeq_forecast forecast = p->forecast;
+    double *errors = moeq_calloc(n, sizeof *errors, err);
+    if (!errors)
+        return MOEQ_OVER_MEMORY;
+    for (size_t i = 0; i < n; i++) {
+        const size_t k = i % n_choices;
+        errors[i] = k >= p->n_plain && k < p->n_levels ? INFINITY : p->errors[i];
+    }
+    forecast.errors = errors;
+    enum moeq_status status = moeq_forecaster_init(&forecaster, &forecast, err);
+    if (!status)
+        status = fill_mixes(p, &forecaster, c, p->n_plain, c->others, &c->n_others, err);
+    moeq_forecaster_free(&forecaster);
+    free(errors);
     return status;
 }
 
@@ -247,7 +266,10 @@ static enum moeq_status fill_curve(const struct moeq_plan_report *report, struct
                                                     point_of(p, c, c->choice)};
     }
     c->chosen = point_of(p, c, report->chosen);
-    return fill_mixes(p, c, err);
+    enum moeq_status status = fill_mixes(p, &p->forecaster, c, p->n_levels, c->mixes, &c->n_mixes, err);
+    if (!status && p->n_plain > 1 && p->n_levels > p->n_plain)
+        status = fill_others(p, c, err);
+    return status;
 }
 
 static enum moeq_status write_text(const char *path, char *text, struct moeq_error *err)
@@ -264,14 +286,17 @@ static enum moeq_status write_curve(const struct moeq_plan_report *report, struc
     snprintf(title, sizeof title, "Levels of the experts of %.300s",
              moeq_path_name(report->planner->source->path));
     enum moeq_status status = fill_curve(report, &c, err);
-    const struct moeq_curve curve = {.title = title,
-                                     .mixes = c.mixes,
-                                     .n_mixes = c.n_mixes,
-                                     .uniform = c.uniform,
-                                     .n_uniform = report->planner->n_levels,
-                                     .chosen = &c.chosen};
+    struct moeq_curve curve = {.title = title,
+                               .mixes = c.mixes,
+                               .n_mixes = c.n_mixes,
+                               .others = c.others,
+                               .n_others = c.n_others,
+                               .uniform = c.uniform,
+                               .n_uniform = report->planner->n_levels,
+                               .chosen = &c.chosen};
     if (!status && report->csv)
         status = write_text(report->csv, moeq_curve_csv(&curve, err), err);
+    curve.n_uniform = report->planner->n_plain; /* rungs of level ec would lie on the line */
     if (!status && report->svg)
         status = write_text(report->svg, moeq_curve_svg(&curve, err), err);
     free(c.uniform);
@@ -292,19 +317,16 @@ enum moeq_status moeq_plan_report_write(const struct moeq_plan_report *report, s
 enum moeq_status moeq_plan_report_print(const struct moeq_plan_report *report, struct moeq_error *err)
 {
     const struct moeq_planner *p = report->planner;
-    const uint64_t n = planned_bytes(report);
     char size[MOEQ_SIZE_TEXT];
     struct rows r;
-    uint64_t package = 0;
-    enum moeq_status status = moeq_planner_package_bytes(p, report->chosen, &package, err);
-    if (!status)
-        status = rows_init(&r, report, err);
+    const enum moeq_status status = rows_init(&r, report, err);
     if (status)
         return status;
     const struct moeq_plan_summary summary = {r.names, r.n_names, r.rows, r.n};
     moeq_plan_summary_print(stdout, &summary);
     printf("%zu matrices, %s, %.4f bits a weight; the package will have %llu bytes", p->n_items,
-           moeq_size_text((double)n, size), bits_of(p, n), (unsigned long long)package);
+           moeq_size_text((double)r.n_planned, size), bits_of(p, r.n_planned),
+           (unsigned long long)r.n_package);
     if (p->measured)
         printf("; forecast KL divergence %.6f", r.kld);
     for (size_t i = 0; i < p->rules->n; i++)
@@ -319,12 +341,11 @@ json_t *moeq_plan_report_json(const struct moeq_plan_report *report, struct moeq
 {
     const struct moeq_planner *p = report->planner;
     struct rows r;
-    uint64_t package = 0;
-    if (moeq_planner_package_bytes(p, report->chosen, &package, err) || rows_init(&r, report, err))
+    if (rows_init(&r, report, err))
         return NULL;
     json_t *json = json_pack("{s:s, s:i, s:s, s:o, s:I, s:o, s:o, s:o}", "moeq", "plan", "version", 1,
                              "source", p->source->path, "predicted", predicted_json(report, &r),
-                             "package_bytes", (json_int_t)package, "layers", rows_json(&r), "plan",
+                             "package_bytes", (json_int_t)r.n_package, "layers", rows_json(&r), "plan",
                              report->path ? json_string(report->path) : json_null(), "timing",
                              json_pack("{s:f, s:I}", "seconds", report->seconds, "peak_memory_bytes",
                                        (json_int_t)moeq_peak_memory()));

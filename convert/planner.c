@@ -1,5 +1,6 @@
 #include "planner.h"
 
+#include "ladder.h"
 #include "repack.h"
 
 #include <math.h>
@@ -65,7 +66,8 @@ static enum moeq_status allocate(struct moeq_planner *p, size_t n, struct moeq_e
     p->importance = moeq_calloc(n, sizeof *p->importance, err);
     p->n_bytes = moeq_calloc(n * n_choices, sizeof *p->n_bytes, err);
     p->errors = moeq_calloc(n * n_choices, sizeof *p->errors, err);
-    return p->weights && p->groups && p->tokens && p->importance && p->n_bytes && p->errors
+    p->steps = moeq_calloc(n * (p->n_levels - p->n_plain), sizeof *p->steps, err);
+    return p->weights && p->groups && p->tokens && p->importance && p->n_bytes && p->errors && p->steps
                ? MOEQ_OK
                : MOEQ_OVER_MEMORY;
 }
@@ -76,6 +78,25 @@ static size_t layer_index(const struct moeq_planner *p, int layer)
     for (int l = 0; l < layer; l++)
         n += moeq_config_layer_is_moe(&p->source->config, (uint32_t)l);
     return n;
+}
+
+static uint64_t bytes_of_bits(const struct moeq_weight *w, double bits)
+{
+    return (uint64_t)(bits / 8 * (double)w->rows * (double)w->cols);
+}
+
+/* What a matrix takes and loses on the rungs of level ec; `columns` are those of its measurements from the
+ * first anchor on. */
+static void add_rungs(struct moeq_planner *p, size_t i, const struct moeq_damage_layer *l, size_t columns)
+{
+    const size_t n_choices = p->n_levels + 1, n_rungs = p->n_levels - p->n_plain;
+    for (size_t r = 0; r < n_rungs; r++) {
+        const double bits = (double)p->levels[p->n_plain + r].bits;
+        const size_t choice = i * n_choices + p->n_plain + r;
+        moeq_ladder_place(l->bits + columns, l->steps + columns, l->errors + columns, bits,
+                          &p->steps[i * n_rungs + r], &p->errors[choice]);
+        p->n_bytes[choice] = bytes_of_bits(p->weights[i], bits);
+    }
 }
 
 static enum moeq_status add_item(struct moeq_planner *p, const struct moeq_weight *w, struct moeq_error *err)
@@ -93,11 +114,17 @@ static enum moeq_status add_item(struct moeq_planner *p, const struct moeq_weigh
     p->importance[i] = l ? l->importance[at] : NAN;
     const double *errors = l ? l->errors + at * p->measured->n_columns : NULL;
     for (size_t k = 0; !status && k < n_choices; k++) {
-        uint64_t n_bytes;
-        status = moeq_packed_size(k < p->n_levels ? p->levels[k] : w->format, w->rows, w->cols, &n_bytes,
-                                  &p->n_bytes[i * n_choices + k], err);
+        uint64_t n_bytes, *to = &p->n_bytes[i * n_choices + k];
+        if (k >= p->n_plain && k < p->n_levels)
+            continue;
+        status =
+            moeq_packed_size(k < p->n_levels ? p->levels[k] : w->format, w->rows, w->cols, &n_bytes, to, err);
+        if (k < p->n_levels && p->levels[k].level->is_coded)
+            *to = bytes_of_bits(w, (double)p->levels[k].bits);
         p->errors[i * n_choices + k] = k == p->n_levels ? 0 : errors ? errors[k] : INFINITY;
     }
+    if (!status && p->n_levels > p->n_plain)
+        add_rungs(p, i, l, at * p->measured->n_columns + p->n_plain);
     return status;
 }
 
@@ -119,17 +146,22 @@ static enum moeq_status add_items(struct moeq_planner *p, const struct moeq_plan
 enum moeq_status moeq_planner_init(struct moeq_planner *planner, const struct moeq_source *source,
                                    const struct moeq_statistics *statistics,
                                    const struct moeq_measured *measured, const struct moeq_format *levels,
-                                   size_t n_levels, struct moeq_rules *rules, struct moeq_error *err)
+                                   size_t n_levels, bool has_ec, struct moeq_rules *rules,
+                                   struct moeq_error *err)
 {
     struct moeq_planner *p = planner;
     struct moeq_plan plan;
     *p = (struct moeq_planner){.source = source,
                                .statistics = statistics,
                                .measured = measured,
-                               .levels = levels,
-                               .n_levels = n_levels,
+                               .n_plain = n_levels,
+                               .n_levels = n_levels + (has_ec ? MOEQ_LADDER_RUNGS : 0),
                                .rules = rules};
     const struct moeq_plan_request request = {.rules = rules->rules, .n_rules = rules->n};
+    if (!(p->levels = moeq_calloc(p->n_levels, sizeof *p->levels, err)))
+        return MOEQ_OVER_MEMORY;
+    for (size_t k = 0; k < p->n_levels; k++)
+        p->levels[k] = k < n_levels ? levels[k] : moeq_ladder_rung(k - n_levels);
     enum moeq_status status = moeq_plan_make(&plan, source, &request, err);
     if (status)
         return status;
@@ -141,7 +173,7 @@ enum moeq_status moeq_planner_init(struct moeq_planner *planner, const struct mo
         return status;
     p->forecast = (struct moeq_forecast){.n_groups = measured->n_layers * MOEQ_EXPERT_KINDS,
                                          .n_items = p->n_items,
-                                         .n_choices = n_levels + 1,
+                                         .n_choices = p->n_levels + 1,
                                          .gains = measured->gains,
                                          .groups = p->groups,
                                          .n_bytes = p->n_bytes,
@@ -152,6 +184,8 @@ enum moeq_status moeq_planner_init(struct moeq_planner *planner, const struct mo
 void moeq_planner_free(struct moeq_planner *planner)
 {
     moeq_forecaster_free(&planner->forecaster);
+    free(planner->levels);
+    free(planner->steps);
     free(planner->weights);
     free(planner->groups);
     free(planner->tokens);
@@ -159,6 +193,49 @@ void moeq_planner_free(struct moeq_planner *planner)
     free(planner->n_bytes);
     free(planner->errors);
     *planner = (struct moeq_planner){0};
+}
+
+/* ---- level ec ---- */
+
+static bool is_rung(const struct moeq_planner *p, uint32_t choice)
+{
+    return choice >= p->n_plain && choice < p->n_levels;
+}
+
+static double *step_of(const struct moeq_planner *p, size_t item, uint32_t choice)
+{
+    return &p->steps[item * (p->n_levels - p->n_plain) + (choice - p->n_plain)];
+}
+
+/* Of a rung: its step, and the bits that this is known to give. */
+static struct moeq_format format_of(const struct moeq_planner *p, size_t item, uint32_t choice)
+{
+    struct moeq_format format = p->levels[choice];
+    if (!is_rung(p, choice))
+        return format;
+    const double n = (double)p->weights[item]->rows * (double)p->weights[item]->cols;
+    format.step = (float)*step_of(p, item, choice);
+    format.bits = (float)(8 * ((double)p->n_bytes[item * (p->n_levels + 1) + choice] + 0.5) / n);
+    return format;
+}
+
+size_t moeq_planner_column(const struct moeq_planner *planner, size_t choice)
+{
+    const size_t last = moeq_planner_columns(planner) - 1;
+    return choice >= planner->n_levels ? last : choice < planner->n_plain ? choice : planner->n_plain;
+}
+
+size_t moeq_planner_columns(const struct moeq_planner *planner)
+{
+    return planner->n_plain + (planner->n_levels > planner->n_plain) + 1;
+}
+
+const char *moeq_planner_column_name(const struct moeq_planner *planner, size_t column,
+                                     char text[MOEQ_FORMAT_BYTES])
+{
+    if (column + 1 == moeq_planner_columns(planner))
+        return "keep";
+    return column < planner->n_plain ? moeq_format_text(planner->levels[column], text) : moeq_level_ec.name;
 }
 
 /* ---- the package ---- */
@@ -180,7 +257,7 @@ json_t *moeq_quantize_options(const struct moeq_level_plan *plan, const struct m
 
 /* The plan of the package as `quantize` makes it from the PLAN of these choices. */
 enum moeq_status moeq_planner_package_bytes(const struct moeq_planner *planner, const uint32_t *chosen,
-                                            uint64_t *n_bytes, struct moeq_error *err)
+                                            uint64_t *n_bytes, uint64_t *n_planned, struct moeq_error *err)
 {
     const struct moeq_planner *p = planner;
     struct moeq_level_entry *entries = moeq_calloc(p->n_items, sizeof *entries, err);
@@ -210,6 +287,10 @@ enum moeq_status moeq_planner_package_bytes(const struct moeq_planner *planner, 
         status = moeq_fail_alloc(err, 0);
     if (options) {
         status = moeq_repack_bytes(&plan, options, n_bytes, &n_files, err);
+        *n_planned = 0;
+        for (size_t i = 0; i < plan.n_items; i++)
+            if (moeq_level_plan_find(&levels, plan.items[i].weight->name))
+                *n_planned += plan.items[i].n_bytes;
         moeq_plan_free(&plan);
     }
     json_decref(options);
@@ -249,7 +330,7 @@ enum moeq_status moeq_planner_choose(struct moeq_planner *planner, struct moeq_p
 {
     enum { TIMES = 12 };
     struct moeq_planner *p = planner;
-    uint64_t rest = 0, n_bytes = 0;
+    uint64_t rest = 0, n_bytes = 0, n_planned;
     enum moeq_status status = MOEQ_OK;
     choose_least(p, chosen);
     const uint64_t least = moeq_forecast_bytes(&p->forecast, chosen);
@@ -260,7 +341,7 @@ enum moeq_status moeq_planner_choose(struct moeq_planner *planner, struct moeq_p
     /* What is not the items' bytes depends a little on what they are called: their levels stand in manifest.
      */
     for (int i = 0; !status && i < TIMES; i++) {
-        status = moeq_planner_package_bytes(p, chosen, &n_bytes, err);
+        status = moeq_planner_package_bytes(p, chosen, &n_bytes, &n_planned, err);
         if (status || (i && n_bytes <= budget.n_bytes))
             return status;
         if (!i && n_bytes > budget.n_bytes)
@@ -299,7 +380,7 @@ enum moeq_status moeq_planner_entries(const struct moeq_planner *planner, const 
                                                .error = errors ? error : NAN,
                                                .damage = NAN};
         if (k < p->n_levels)
-            entries[i].format = p->levels[k];
+            entries[i].format = format_of(p, i, k);
         if (errors)
             entries[i].damage = errors[g] > 0 ? parts[g] * error / errors[g] : 0;
     }

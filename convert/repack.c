@@ -15,6 +15,7 @@
 struct job {
     const struct moeq_repack *repack;
     const struct moeq_plan *plan;
+    struct moeq_plan *sized; /* the same: coded items get their sizes */
     struct moeq_provenance provenance;
     struct moeq_hash plan_hash;
     struct moeq_layer_hashes *layers; /* [n_files] */
@@ -230,6 +231,9 @@ static enum moeq_status meet_finished(struct job *job, const char *out, const ch
         is_ours = !job->repack->force && is_same_plan(job, &package) &&
                   moeq_package_check_outside(&package, &problem) == MOEQ_OK;
         enum moeq_status status = is_ours ? is_same_source(job, &package, &is_ours, err) : MOEQ_OK;
+        for (size_t i = 0; is_ours && i < job->plan->n_files; i++)
+            if (job->plan->files[i].has_coded)
+                moeq_plan_adopt_sizes(job->sized, i, &package.files[i].st);
         moeq_package_close(&package);
         if (status)
             return status;
@@ -342,7 +346,7 @@ static enum moeq_status find_kept_file(struct job *job, size_t i, const char *pa
     enum moeq_status status = moeq_provenance_read(&job->provenance, file, err);
     if (status)
         return status;
-    const struct moeq_layer_check check = {job->plan, file, job->plan_hash,
+    const struct moeq_layer_check check = {job->sized, file, job->plan_hash,
                                            moeq_provenance_of_file(&job->provenance, file)};
     const enum moeq_status found = moeq_layer_file_check(&check, path, &job->layers[i], &problem);
     if (found == MOEQ_INTERRUPTED)
@@ -440,7 +444,7 @@ static enum moeq_status write_copies(const struct job *job, const struct moeq_ou
 static enum moeq_status write_layer_files(struct job *job, const struct moeq_out_dir *dir,
                                           const bool *is_kept, struct moeq_error *err)
 {
-    const struct moeq_layer_files files = {.plan = job->plan,
+    const struct moeq_layer_files files = {.plan = job->sized,
                                            .plan_hash = job->plan_hash,
                                            .is_kept = is_kept,
                                            .dir = dir,
@@ -556,7 +560,7 @@ static enum moeq_status write_package(struct job *job, struct moeq_error *err)
 enum moeq_status moeq_repack_run(const struct moeq_repack *repack, struct moeq_repack_result *result,
                                  struct moeq_error *err)
 {
-    struct job job = {.repack = repack, .result = result};
+    struct job job = {.repack = repack, .sized = repack->plan, .result = result};
     *result = (struct moeq_repack_result){0};
     enum moeq_status status =
         job_init(&job, repack->plan, json_is_true(json_object_get(repack->options, MOEQ_SHA256_KEY)), err);

@@ -10,10 +10,10 @@
 #include "supply.h"
 
 struct moeq_repack {
-    const struct moeq_plan *plan;
-    const char *out; /* folder of the package */
-    json_t *options; /* what the user asked for, for the manifest; borrowed */
-    bool force;      /* replace another package, or an unfinished one of another plan */
+    struct moeq_plan *plan; /* its coded items get the sizes that they turn out to have */
+    const char *out;        /* folder of the package */
+    json_t *options;        /* what the user asked for, for the manifest; borrowed */
+    bool force;             /* replace another package, or an unfinished one of another plan */
     struct moeq_pool *pool;
     struct moeq_progress *progress;   /* counts moeq_repack_work */
     const struct moeq_supply *supply; /* where calibrated items come from; NULL: each is encoded by itself, */
@@ -29,7 +29,8 @@ struct moeq_repack_result {
 enum moeq_status moeq_repack_run(const struct moeq_repack *repack, struct moeq_repack_result *result,
                                  struct moeq_error *err);
 
-/* Bytes and number of files of the finished package, exactly, without reading tensor data. */
+/* Bytes and number of files of the finished package, exactly but for items that are coded, without reading
+ * tensor data. */
 enum moeq_status moeq_repack_bytes(const struct moeq_plan *plan, json_t *options, uint64_t *n_bytes,
                                    size_t *n_files, struct moeq_error *err);
 

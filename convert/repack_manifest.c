@@ -54,9 +54,12 @@ static const char *level_text(const struct moeq_plan_item *item, char text[MOEQ_
 static json_t *tensor_json(const struct moeq_plan_item *item)
 {
     char level[MOEQ_FORMAT_BYTES];
-    return json_pack("{s:s, s:s, s:o, s:s}", "name", item->weight->name, "level", level_text(item, level),
-                     "shape", moeq_json_shape(item->weight->shape, item->weight->n_dims), "reason",
-                     item->reason);
+    json_t *json = json_pack(
+        "{s:s, s:s, s:o, s:s}", "name", item->weight->name, "level", level_text(item, level), "shape",
+        moeq_json_shape(item->weight->shape, item->weight->n_dims), "reason", item->reason);
+    if (item->is_coded)
+        moeq_json_set(&json, "coded", json_true());
+    return json;
 }
 
 static json_t *segment_json(const struct moeq_plan *plan, const struct moeq_plan_segment *segment,
@@ -139,7 +142,8 @@ static int64_t digits(uint64_t number)
 static int64_t item_length(const struct moeq_plan_item *item)
 {
     char level[MOEQ_FORMAT_BYTES];
-    return (int64_t)strlen(level_text(item, level)) + (int64_t)strlen(item->reason);
+    const int64_t coded = item->is_coded ? (int64_t)strlen(",\"coded\":true") : 0;
+    return (int64_t)strlen(level_text(item, level)) + (int64_t)strlen(item->reason) + coded;
 }
 
 enum moeq_status moeq_manifest_growth(const struct moeq_plan *plan, const json_t *options,

@@ -85,6 +85,7 @@ static enum moeq_status read_tensor(struct moeq_package *p, const json_t *json,
     if (status || (status = moeq_json_string(json, "level", &out->level, err)) ||
         (status = moeq_json_string_or(json, "reason", "", &out->reason, err)))
         return status;
+    out->is_coded = json_is_true(json_object_get(json, "coded"));
     json_t *dims = moeq_json_array_at(json, "shape", err);
     if (!dims || json_array_size(dims) > MOEQ_MAX_DIMS)
         return moeq_fail(err, MOEQ_DAMAGED, "shape of more than %d dimensions", MOEQ_MAX_DIMS);

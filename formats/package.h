@@ -8,7 +8,10 @@
  * A layer file holds the segments without holes, then the tensor MOEQ_HASHES_TENSOR: U8 [n_segments, 16], the
  * hashes of the segments in order, so that the file alone can be told complete and whole when a conversion
  * resumes. A matrix that has a level is a U8 tensor of packed bytes, padded to a multiple of 64; what keeps
- * its precision (norms, router) has its own dtype and shape and stands behind all matrices. */
+ * its precision (norms, router) has its own dtype and shape and stands behind all matrices. A matrix may be
+ * coded: then its tensor holds, in as many bytes as it takes, what gives the packed bytes back
+ * (quant/coded.h), padded with zeros to a multiple of 64 unless another coded one of the same segment
+ * follows. */
 #ifndef MOEQ_PACKAGE_H
 #define MOEQ_PACKAGE_H
 
@@ -36,6 +39,7 @@ struct moeq_packed {
     const char *name;
     const char *level;  /* text of a format: "int4-g64" */
     const char *reason; /* why this level */
+    bool is_coded;
     size_t n_dims;
     const uint64_t *shape; /* of the weight, not of the packed bytes */
     uint32_t segment;

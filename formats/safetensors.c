@@ -583,6 +583,22 @@ static enum moeq_status place_head(const char *text, size_t n, struct moeq_bytes
     return MOEQ_OK;
 }
 
+enum moeq_status moeq_safetensors_pad_head(struct moeq_bytes *head, uint64_t n_bytes, struct moeq_error *err)
+{
+    struct moeq_bytes padded = {0};
+    if (head->n_bytes >= n_bytes)
+        return MOEQ_OK;
+    enum moeq_status status = moeq_bytes_resize(&padded, (size_t)n_bytes, err);
+    if (!status) {
+        moeq_store_u64le(padded.data, n_bytes - LENGTH_BYTES);
+        memset(padded.data + LENGTH_BYTES, ' ', (size_t)n_bytes - LENGTH_BYTES);
+        memcpy(padded.data + LENGTH_BYTES, head->data + LENGTH_BYTES, head->n_bytes - LENGTH_BYTES);
+    }
+    moeq_bytes_free(head);
+    *head = padded;
+    return status;
+}
+
 enum moeq_status moeq_safetensors_build(struct moeq_tensor *tensors, size_t n_tensors, const json_t *metadata,
                                         struct moeq_bytes *head, struct moeq_error *err)
 {

@@ -67,6 +67,9 @@ json_t *moeq_safetensors_metadata_json(const struct moeq_safetensors *st);
 /* Elements of a shape (1 for a scalar); false on overflow. */
 bool moeq_shape_elements(const uint64_t *shape, size_t n_dims, uint64_t *out);
 
+/* Fills such a header up with spaces to n_bytes, a multiple of 64, where it is shorter. */
+enum moeq_status moeq_safetensors_pad_head(struct moeq_bytes *head, uint64_t n_bytes, struct moeq_error *err);
+
 /* Builds the first 8 + N bytes of a file that holds `tensors` in this order without holes, padded with spaces
  * so that the data start at a multiple of 64. Only name, dtype, shape and n_bytes are read; offset is set.
  * `metadata` is an object of strings or NULL. */

@@ -24,6 +24,13 @@ struct moeq_lane_scales {
     double zero[MOEQ_LANES];    /* code of the value 0 */
 };
 
+/* A column of level ec. */
+struct moeq_lane_grid {
+    double scale, inverse; /* 1 / scale */
+    double bias; /* what a code one larger must be nearer by, for each of its magnitude; see below */
+    double most; /* the largest code; less than 2^31 */
+};
+
 struct moeq_fused {
     /* Of float32 products: rows and columns of a tile. */
     uint32_t moment_rows, moment_lanes;
@@ -50,6 +57,12 @@ struct moeq_fused {
     /* The nearest codes of a column, ties to even, and their values. */
     void (*round_column)(const double w[MOEQ_LANES], const struct moeq_lane_scales *scales, unsigned bits,
                          uint8_t codes[MOEQ_LANES], double values[MOEQ_LANES]);
+
+    /* Codes of a column of level ec: with u = w * inverse, no further out than `most`, and f the integer
+     * below it, f + 1 where u - f is more than 1/2 + bias * (2f + 1), of which the second term is 1/4 at
+     * most; otherwise f. */
+    void (*round_to_grid)(const double w[MOEQ_LANES], const struct moeq_lane_grid *grid,
+                          int8_t codes[MOEQ_LANES], double values[MOEQ_LANES]);
 };
 
 #endif

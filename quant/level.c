@@ -7,9 +7,19 @@
 #include <stdlib.h>
 
 const struct moeq_level *const moeq_levels[] = {
-    &moeq_level_f32,  &moeq_level_f16,  &moeq_level_bf16, &moeq_level_fp8,
-    &moeq_level_int8, &moeq_level_int6, &moeq_level_int5, &moeq_level_int4,
-    &moeq_level_int3, &moeq_level_int2, &moeq_level_raw,  NULL,
+    &moeq_level_f32,
+    &moeq_level_f16,
+    &moeq_level_bf16,
+    &moeq_level_fp8,
+    &moeq_level_int8,
+    &moeq_level_int6,
+    &moeq_level_int5,
+    &moeq_level_int4,
+    &moeq_level_int3,
+    &moeq_level_int2,
+    &moeq_level_ec,
+    &moeq_level_raw,
+    NULL,
 };
 
 const char *const moeq_scales_names[] = {[MOEQ_SCALES_SEARCH] = "search", [MOEQ_SCALES_ABSMAX] = "absmax"};
@@ -36,7 +46,8 @@ static enum moeq_status unknown_format(const char *text, struct moeq_error *err)
             used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "",
                                      moeq_levels[i]->name);
     moeq_fail(err, MOEQ_USAGE, "\"%s\" is not a level", text);
-    moeq_error_hint(err, "levels: %s; integers with -g32, -g64 or -g128, below 8 bits also -asym", names);
+    moeq_error_hint(err, "levels: %s; integers with -g32, -g64 or -g128, below 8 bits also -asym; ec:BITS a weight",
+                    names);
     return MOEQ_USAGE;
 }
 
@@ -59,10 +70,32 @@ static bool take_suffix(const char *suffix, struct moeq_format *format)
     return false;
 }
 
+/* ":3.25", "@0.0021" or both behind the name of level ec; nothing where it says what is stored. */
+static bool parse_goal(const char *text, struct moeq_format *format)
+{
+    char *end = NULL;
+    if (!*text)
+        return true;
+    if ((*text != ':' && *text != '@') || !(isdigit((unsigned char)text[1]) || text[1] == '.'))
+        return false;
+    float *to = *text == ':' ? &format->bits : &format->step;
+    *to = strtof(text + 1, &end);
+    if (!isfinite(*to) || *to <= 0)
+        return false;
+    if (*text == '@')
+        return !*end;
+    return *to >= MOEQ_LEAST_EC_BITS && *to <= MOEQ_MOST_EC_BITS && (!*end || (*end == '@' && parse_goal(end, format)));
+}
+
 enum moeq_status moeq_format_parse(const char *text, struct moeq_format defaults, struct moeq_format *out,
                                    struct moeq_error *err)
 {
     char copy[MOEQ_FORMAT_BYTES];
+    const size_t n_coded = strlen(moeq_level_ec.name);
+    if (strncmp(text, moeq_level_ec.name, n_coded) == 0 && (!text[n_coded] || strchr(":@", text[n_coded]))) {
+        *out = (struct moeq_format){.level = &moeq_level_ec, .dtype = moeq_level_ec.dtype};
+        return parse_goal(text + n_coded, out) ? MOEQ_OK : unknown_format(text, err);
+    }
     if (strlen(text) >= sizeof copy || text[0] == '-' || strstr(text, "--") ||
         text[strlen(text) - !!*text] == '-')
         return unknown_format(text, err);
@@ -94,6 +127,13 @@ const char *moeq_format_text(struct moeq_format format, char text[MOEQ_FORMAT_BY
     if (format.level->grouped)
         snprintf(text, MOEQ_FORMAT_BYTES, "%s-g%u%s", format.level->name, format.group,
                  format.asymmetric ? "-asym" : "");
+    else if (format.bits > 0 && format.step > 0)
+        snprintf(text, MOEQ_FORMAT_BYTES, "%s:%.6g@%.9g", format.level->name, (double)format.bits,
+                 (double)format.step);
+    else if (format.bits > 0)
+        snprintf(text, MOEQ_FORMAT_BYTES, "%s:%.9g", format.level->name, (double)format.bits);
+    else if (format.step > 0)
+        snprintf(text, MOEQ_FORMAT_BYTES, "%s@%.9g", format.level->name, (double)format.step);
     else
         snprintf(text, MOEQ_FORMAT_BYTES, "%s", format.level->name);
     return text;

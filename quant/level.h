@@ -17,6 +17,9 @@
  *                    Asymmetric (not int8): value = (code - zero) * scale, and behind the scales the zero
  *                    points [rows, groups], of B bits each as they are codes, in the same bit streams.
  *
+ *   ec               int8 codes [rows, cols]; zeros up to a multiple of 64; float32 scales [cols];
+ *                    value = code * scale of its column. In a package it is entropy-coded: see ec.h
+ *
  *   raw              bytes of a tensor that is not a floating-point matrix; cannot be decoded
  *
  * Any number of columns is exact: the last group or block is simply shorter. */
@@ -48,14 +51,19 @@ struct moeq_format {
     const struct moeq_level *level;
     uint32_t group; /* elements of a row that share a scale; 0 where the level has no groups */
     bool asymmetric;
-    enum moeq_dtype dtype;   /* of a raw tensor; for the float levels their own */
-    enum moeq_scales scales; /* for encoding; where a format says what is stored, it means nothing */
+    enum moeq_dtype dtype; /* of a raw tensor; for the float levels their own */
+    /* For encoding; where a format says what is stored, they mean nothing. */
+    enum moeq_scales scales;
+    float bits, step; /* of level ec: the step, and what bits a weight it gives; where it is 0, what bits to give */
 };
 
 #define MOEQ_PACKED_ALIGNMENT 64
 /* Rows that are encoded as one piece of work: a multiple of every level's block_rows. */
 #define MOEQ_ROWS_PER_PIECE 128
 #define MOEQ_FORMAT_BYTES   32 /* room for a format's text */
+/* Bits a weight that level ec can be asked for. */
+#define MOEQ_LEAST_EC_BITS 0.5f
+#define MOEQ_MOST_EC_BITS  8.0f
 
 /* A packed matrix. `data` is borrowed. */
 struct moeq_matrix {
@@ -76,6 +84,7 @@ enum moeq_fast_decode {
     MOEQ_FAST_INT8,
     MOEQ_FAST_FP8,
     MOEQ_FAST_BF16,
+    MOEQ_FAST_EC,
     MOEQ_N_FAST_DECODES
 };
 
@@ -84,6 +93,7 @@ struct moeq_level {
     unsigned bits; /* of one code */
     enum moeq_dtype dtype;
     bool grouped, may_be_asymmetric;
+    bool is_coded;       /* encoded as a whole (ec.h), and entropy-coded in a package; has no `encode` */
     bool lossy;          /* encoding may change values of a source of higher precision */
     unsigned block_rows; /* rows that share scales and are encoded together */
     enum moeq_fast_decode fast;
@@ -103,12 +113,13 @@ struct moeq_level {
 /* The table, ending with a NULL name. */
 extern const struct moeq_level *const moeq_levels[];
 
-extern const struct moeq_level moeq_level_f32, moeq_level_f16, moeq_level_bf16, moeq_level_fp8,
+extern const struct moeq_level moeq_level_f32, moeq_level_f16, moeq_level_bf16, moeq_level_fp8, moeq_level_ec,
     moeq_level_int8, moeq_level_int6, moeq_level_int5, moeq_level_int4, moeq_level_int3, moeq_level_int2,
     moeq_level_raw;
 
-/* Parses "int4-g64-asym"; a part that is not given comes from `defaults` (group, asymmetric), as do `scales`.
- * MOEQ_USAGE names the levels and groups there are. */
+/* Parses "int4-g64-asym", "ec:3.25" (bits a weight), "ec@0.0021" (step), "ec:3.25@0.0021" (step, and the bits that it
+ * gives); a part that is not given comes from
+ * `defaults` (group, asymmetric), as do `scales`. MOEQ_USAGE names the levels and groups there are. */
 enum moeq_status moeq_format_parse(const char *text, struct moeq_format defaults, struct moeq_format *out,
                                    struct moeq_error *err);
 const char *moeq_format_text(struct moeq_format format, char text[MOEQ_FORMAT_BYTES]);

@@ -69,6 +69,13 @@ static inline const float *moeq_fp8_scales(const struct moeq_matrix *m, uint64_t
            col / MOEQ_FP8_SCALE_BLOCK;
 }
 
+/* The scales of the columns of level ec. */
+static inline const float *moeq_ec_scales(const struct moeq_matrix *m)
+{
+    const uint64_t offset = moeq_round_up(m->rows * m->cols, MOEQ_PACKED_ALIGNMENT);
+    return (const float *)(const void *)(m->data + offset);
+}
+
 /* Codes of a row that share a scale, and the scales of a row, one for each; 0: the level has none. */
 static inline uint32_t moeq_scale_group(const struct moeq_format *format)
 {

@@ -26,10 +26,11 @@ uint32_t moeq_rans_rows_chunk(uint64_t cols)
 
 /* What stays as it is while a stream is encoded. */
 struct job {
-    const struct moeq_rans_table *table;
+    const struct moeq_rans_run *runs;
+    size_t n_runs;
     const struct moeq_rans_rows *rows;
-    struct moeq_rans_encoder encoder;
-    const int16_t *wide; /* the codes; NULL: symbols, which `source` has */
+    struct moeq_rans_encoder *encoders; /* [n_runs] */
+    const int16_t *wide;                /* the codes; NULL: symbols, which `source` has */
     moeq_rans_source *source;
     const void *context;
     uint64_t n;
@@ -38,6 +39,27 @@ struct job {
     struct moeq_bytes *chunks;  /* the results */
 };
 
+/* The run that a code belongs to. */
+static size_t find_run(const struct moeq_rans_run *runs, uint64_t code)
+{
+    size_t i = 0;
+    while (runs[i].end <= code)
+        i++;
+    return i;
+}
+
+/* The row, of a chunk that begins with code `begin`, with which run i begins there. */
+static uint32_t first_row(const struct moeq_rans_run *runs, size_t i, uint64_t begin)
+{
+    return i && runs[i - 1].end > begin ? (uint32_t)moeq_div_up(runs[i - 1].end - begin, MOEQ_RANS_LANES) : 0;
+}
+
+static const struct moeq_rans_encoder *encoder_of(const struct job *job, uint64_t begin, uint32_t i)
+{
+    const uint64_t first = begin + i / MOEQ_RANS_LANES * MOEQ_RANS_LANES;
+    return &job->encoders[job->n_runs == 1 ? 0 : find_run(job->runs, first)];
+}
+
 /* The tail: from the last code backwards, as many rows as the low halves of the states have room for. */
 struct tail {
     uint32_t n, n_rows;
@@ -45,7 +67,7 @@ struct tail {
     uint16_t words[MOEQ_RANS_LANES]; /* as they are decoded; zeros behind n_words */
 };
 
-static void encode_tail(const struct moeq_rans_encoder *encoder, const int8_t *symbols, uint32_t n,
+static void encode_tail(const struct job *job, uint64_t begin, const int8_t *symbols, uint32_t n,
                         struct tail *tail)
 {
     uint16_t made[2 * MOEQ_RANS_LANES];
@@ -54,7 +76,8 @@ static void encode_tail(const struct moeq_rans_encoder *encoder, const int8_t *s
     *tail = (struct tail){.n = n % MOEQ_RANS_LANES};
     for (uint32_t goal = tail->n, rows = 0;; goal += MOEQ_RANS_LANES, rows++) {
         for (; n_done < goal; n_done++) {
-            const struct moeq_rans_symbol *s = &encoder->symbols[(uint8_t)symbols[n - 1 - n_done]];
+            const uint32_t i = n - 1 - n_done;
+            const struct moeq_rans_symbol *s = &encoder_of(job, begin, i)->symbols[(uint8_t)symbols[i]];
             if (!moeq_rans_has_room(x, s)) {
                 made[n_made++] = (uint16_t)x;
                 x >>= 16;
@@ -98,29 +121,43 @@ struct parts {
     uint32_t n_exceptions;
 };
 
-static void add_exception(const struct job *job, uint32_t position, int code, struct parts *parts)
+static void add_exception(const struct moeq_rans_table *table, uint32_t position, int code,
+                          struct parts *parts)
 {
     moeq_store_u16le(parts->positions + 2 * (size_t)parts->n_exceptions, position);
     parts->codes[parts->n_exceptions++] = (int16_t)code;
-    parts->room[position] = (int8_t)job->table->filler;
+    parts->room[position] = (int8_t)table->filler;
+}
+
+/* Codes of one run: those without a place in its table. */
+static void split_run(const struct job *job, size_t run, uint32_t from, uint32_t end, struct parts *parts,
+                      uint32_t n)
+{
+    const struct moeq_rans_encoder *encoder = &job->encoders[run];
+    for (uint32_t i = from; (i = job->rows->find_absent(encoder, parts->symbols, i, end)) < end; i++) {
+        if (parts->symbols != parts->room) {
+            memcpy(parts->room, parts->symbols, n);
+            parts->symbols = parts->room;
+        }
+        add_exception(job->runs[run].table, i, parts->symbols[i], parts);
+    }
 }
 
 static void split(const struct job *job, uint64_t begin, uint32_t n, struct parts *parts)
 {
     const int16_t *wide = job->wide ? job->wide + begin : NULL;
     parts->symbols = wide ? parts->room : job->source(job->context, begin, n, parts->room);
-    if (wide && !narrow(wide, n, parts->room)) {
+    if (wide && !narrow(wide, n, parts->room)) { /* such codes have one table */
         for (uint32_t i = 0; i < n; i++)
-            if (wide[i] != parts->room[i] || !job->encoder.packed[(uint8_t)wide[i]])
-                add_exception(job, i, wide[i], parts);
+            if (wide[i] != parts->room[i] || !job->encoders->packed[(uint8_t)wide[i]])
+                add_exception(job->runs->table, i, wide[i], parts);
         return;
     }
-    for (uint32_t i = 0; (i = job->rows->find_absent(&job->encoder, parts->symbols, i, n)) < n; i++) {
-        if (parts->symbols != parts->room) {
-            memcpy(parts->room, parts->symbols, n);
-            parts->symbols = parts->room;
-        }
-        add_exception(job, i, parts->symbols[i], parts);
+    for (uint32_t from = 0, end; from < n; from = end) {
+        const size_t run = find_run(job->runs, begin + from);
+        end = run + 1 < job->n_runs ? MOEQ_RANS_LANES * first_row(job->runs, run + 1, begin) : n;
+        end = end < n ? end : n;
+        split_run(job, run, from, end, parts, n);
     }
 }
 
@@ -145,7 +182,7 @@ static uint8_t *write_states(const uint32_t states[MOEQ_RANS_LANES], uint8_t *to
 }
 
 /* Writes a chunk of n symbols behind its exceptions, at `to`; returns its end. */
-static uint8_t *encode_symbols(const struct job *job, const int8_t *symbols, uint32_t n,
+static uint8_t *encode_symbols(const struct job *job, uint64_t begin, const int8_t *symbols, uint32_t n,
                                const struct tail *tail, uint8_t *to)
 {
     uint32_t states[MOEQ_RANS_LANES];
@@ -156,7 +193,12 @@ static uint8_t *encode_symbols(const struct job *job, const int8_t *symbols, uin
     }
     for (int lane = 0; lane < MOEQ_RANS_LANES; lane++)
         states[lane] = LAST_STATE | tail->words[lane];
-    to = job->rows->encode(&job->encoder, symbols, (n - tail->n) / MOEQ_RANS_LANES, states, to);
+    for (uint32_t end = (n - tail->n) / MOEQ_RANS_LANES, row; end; end = row) {
+        const size_t run = find_run(job->runs, begin + MOEQ_RANS_LANES * (uint64_t)(end - 1));
+        row = first_row(job->runs, run, begin);
+        to = job->rows->encode(&job->encoders[run], symbols + MOEQ_RANS_LANES * (size_t)row, end - row,
+                               states, to);
+    }
     return write_states(states, to);
 }
 
@@ -182,9 +224,9 @@ static enum moeq_status encode_chunks(void *context, unsigned worker, uint64_t b
         to += 2 * (size_t)parts.n_exceptions;
         for (uint32_t i = 0; i < parts.n_exceptions; i++, to += 2)
             moeq_store_u16le(to, (uint16_t)parts.codes[i]);
-        encode_tail(&job->encoder, parts.symbols, n, &tail);
+        encode_tail(job, from, parts.symbols, n, &tail);
         moeq_store_u32le(bytes, tail.n_rows | parts.n_exceptions << 8);
-        to = encode_symbols(job, parts.symbols, n, &tail, to);
+        to = encode_symbols(job, from, parts.symbols, n, &tail, to);
         const size_t n_bytes = (size_t)(to - bytes);
         status = moeq_bytes_resize(&job->chunks[c], n_bytes, err);
         if (!status)
@@ -223,10 +265,12 @@ static enum moeq_status encode(struct job *job, struct moeq_pool *pool, struct m
     const unsigned jobs = pool ? moeq_pool_jobs(pool) : 1;
     enum moeq_status status = MOEQ_OK;
     job->rows = moeq_kernels()->rans;
-    moeq_rans_encoder_init(&job->encoder, job->table);
+    job->encoders = moeq_calloc(job->n_runs, sizeof *job->encoders, err);
+    for (size_t i = 0; job->encoders && i < job->n_runs; i++)
+        moeq_rans_encoder_init(&job->encoders[i], job->runs[i].table);
     job->chunks = moeq_calloc(n_chunks, sizeof *job->chunks, err);
     job->scratch = job->chunks ? moeq_calloc(jobs, sizeof *job->scratch, err) : NULL;
-    if (!job->scratch)
+    if (!job->scratch || !job->encoders)
         status = MOEQ_OVER_MEMORY;
     else if (pool)
         status = moeq_pool_for(pool, n_chunks, 1, encode_chunks, job, err);
@@ -238,6 +282,7 @@ static enum moeq_status encode(struct job *job, struct moeq_pool *pool, struct m
         moeq_bytes_free(&job->chunks[c]);
     for (unsigned i = 0; job->scratch && i < jobs; i++)
         moeq_bytes_free(&job->scratch[i]);
+    free(job->encoders);
     free(job->chunks);
     free(job->scratch);
     return status;
@@ -247,7 +292,8 @@ enum moeq_status moeq_rans_encode(const struct moeq_rans_table *table, const int
                                   uint32_t chunk, struct moeq_pool *pool, struct moeq_bytes *out,
                                   struct moeq_error *err)
 {
-    struct job job = {.table = table, .wide = codes, .n = n, .chunk = chunk};
+    const struct moeq_rans_run run = {.end = n, .table = table};
+    struct job job = {.runs = &run, .n_runs = 1, .wide = codes, .n = n, .chunk = chunk};
     return encode(&job, pool, out, err);
 }
 
@@ -256,7 +302,29 @@ enum moeq_status moeq_rans_encode_symbols(const struct moeq_rans_table *table, m
                                           struct moeq_pool *pool, struct moeq_bytes *out,
                                           struct moeq_error *err)
 {
-    struct job job = {.table = table, .source = source, .context = context, .n = n, .chunk = chunk};
+    const struct moeq_rans_run run = {.end = n, .table = table};
+    struct job job = {
+        .runs = &run, .n_runs = 1, .source = source, .context = context, .n = n, .chunk = chunk};
+    return encode(&job, pool, out, err);
+}
+
+static const int8_t *where_they_lie(const void *symbols, uint64_t begin, uint32_t n, int8_t *room)
+{
+    (void)n;
+    (void)room;
+    return (const int8_t *)symbols + begin;
+}
+
+enum moeq_status moeq_rans_encode_runs(const struct moeq_rans_run *runs, size_t n_runs, const int8_t *symbols,
+                                       uint32_t chunk, struct moeq_pool *pool, struct moeq_bytes *out,
+                                       struct moeq_error *err)
+{
+    struct job job = {.runs = runs,
+                      .n_runs = n_runs,
+                      .source = where_they_lie,
+                      .context = symbols,
+                      .n = n_runs ? runs[n_runs - 1].end : 0,
+                      .chunk = chunk};
     return encode(&job, pool, out, err);
 }
 
@@ -267,6 +335,16 @@ static enum moeq_status damaged(struct moeq_error *err, uint64_t offset, const c
     const enum moeq_status status = moeq_fail(err, MOEQ_DAMAGED, "entropy-coded data: %s", what);
     moeq_error_at(err, offset);
     return status;
+}
+
+enum moeq_status moeq_rans_stream_length(const uint8_t *bytes, uint64_t n_bytes, uint64_t n, uint32_t chunk,
+                                         uint64_t *length, struct moeq_error *err)
+{
+    const uint64_t n_chunks = moeq_div_up(n, chunk);
+    if (n_chunks > n_bytes / 4)
+        return damaged(err, n_bytes, "it ends in the list of its chunks");
+    *length = 4 * n_chunks + (n_chunks ? moeq_load_u32le(bytes + 4 * (n_chunks - 1)) : 0);
+    return *length <= n_bytes ? MOEQ_OK : damaged(err, n_bytes, "it ends before its last chunk");
 }
 
 enum moeq_status moeq_rans_stream_open(struct moeq_rans_stream *stream, const uint8_t *bytes,
@@ -297,6 +375,7 @@ uint32_t moeq_rans_chunk_codes(const struct moeq_rans_stream *stream, uint64_t i
 /* The parts of a chunk. */
 struct chunk {
     uint64_t offset; /* in the stream */
+    uint64_t begin;  /* the code that it begins with */
     uint32_t n, n_tail;
     const uint8_t *words, *states, *end; /* without a body there are no states */
     struct moeq_rans_exceptions exceptions;
@@ -332,6 +411,7 @@ static enum moeq_status open_chunk(const struct moeq_rans_stream *stream, uint64
     const uint8_t *begin = first + (index ? moeq_load_u32le(stream->bytes + 4 * (index - 1)) : 0);
     c->end = first + moeq_load_u32le(stream->bytes + 4 * index);
     c->offset = (uint64_t)(begin - stream->bytes);
+    c->begin = index * stream->chunk;
     c->n = moeq_rans_chunk_codes(stream, index);
     uint64_t n_bytes = (uint64_t)(c->end - begin);
     if (n_bytes < HEAD_BYTES)
@@ -385,8 +465,9 @@ enum moeq_status moeq_rans_exceptions(const struct moeq_rans_stream *stream, uin
 /* ---- decoding a chunk ---- */
 
 /* Rows for which there may not be enough words; false where there are not. */
-static bool last_rows(const struct moeq_rans_decoder *decoder, struct moeq_rans_cursor *cursor)
+static bool last_rows(struct moeq_rans_cursor *cursor)
 {
+    const struct moeq_rans_decoder *decoder = cursor->decoder;
     for (; cursor->n_rows; cursor->n_rows--, cursor->out += MOEQ_RANS_LANES)
         for (int lane = MOEQ_RANS_LANES - 1; lane >= 0; lane--) {
             const uint32_t slot = decoder->slots[cursor->states[lane] % MOEQ_RANS_SLOTS];
@@ -420,17 +501,14 @@ static bool begin_body(const struct chunk *c, struct moeq_rans_cursor *cursor)
     cursor->begin = c->words;
     cursor->words = c->states;
     cursor->out = c->out;
-    cursor->n_rows = (c->n - c->n_tail) / MOEQ_RANS_LANES;
+    cursor->n_rows = 0;
     return !bits && (at == lengths || (at + 1 == lengths && !*at));
 }
 
-/* Decodes what is left of the body, and leaves the words of the tail. */
-static enum moeq_status end_body(const struct moeq_rans_decoder *decoder, const struct chunk *c,
-                                 struct moeq_rans_cursor *cursor, uint16_t words[MOEQ_RANS_LANES],
-                                 struct moeq_error *err)
+/* The body is decoded; leaves the words of the tail. */
+static enum moeq_status end_body(const struct chunk *c, const struct moeq_rans_cursor *cursor,
+                                 uint16_t words[MOEQ_RANS_LANES], struct moeq_error *err)
 {
-    if (!last_rows(decoder, cursor))
-        return damaged(err, c->offset, "a chunk has fewer words than its codes need");
     if (cursor->words != cursor->begin)
         return damaged(err, c->offset, "a chunk has more words than its codes need");
     for (int lane = 0; lane < MOEQ_RANS_LANES; lane++) {
@@ -441,7 +519,7 @@ static enum moeq_status end_body(const struct moeq_rans_decoder *decoder, const 
     return MOEQ_OK;
 }
 
-static enum moeq_status decode_tail(const struct moeq_rans_decoder *decoder, const struct chunk *c,
+static enum moeq_status decode_tail(const struct moeq_rans_run *runs, const struct chunk *c,
                                     const uint16_t words[MOEQ_RANS_LANES], unsigned n_words,
                                     struct moeq_error *err)
 {
@@ -449,7 +527,10 @@ static enum moeq_status decode_tail(const struct moeq_rans_decoder *decoder, con
     uint32_t x = words[0] | (uint32_t)words[1] << 16;
     unsigned n_read = STATE_WORDS;
     bool left_over = false;
+    const struct moeq_rans_decoder *decoder = NULL;
     for (uint32_t i = 0; i < c->n_tail; i++) {
+        if (i % MOEQ_RANS_LANES == 0)
+            decoder = runs[find_run(runs, c->begin + (c->n - c->n_tail) + i)].decoder;
         const uint32_t slot = decoder->slots[x % MOEQ_RANS_SLOTS];
         x = moeq_rans_step(x, slot);
         if (x < MOEQ_RANS_LOW) {
@@ -469,41 +550,93 @@ static enum moeq_status decode_tail(const struct moeq_rans_decoder *decoder, con
     return MOEQ_OK;
 }
 
-static enum moeq_status end_chunk(const struct moeq_rans_decoder *decoder, const struct chunk *c,
-                                  struct moeq_rans_cursor *cursor, struct moeq_error *err)
+static enum moeq_status end_chunk(const struct moeq_rans_run *runs, const struct chunk *c,
+                                  const struct moeq_rans_cursor *cursor, struct moeq_error *err)
 {
     uint16_t words[MOEQ_RANS_LANES] = {0};
     unsigned n_words = MOEQ_RANS_LANES;
     enum moeq_status status = MOEQ_OK;
     if (has_body(c)) {
-        status = end_body(decoder, c, cursor, words, err);
+        status = end_body(c, cursor, words, err);
     } else {
         n_words = (unsigned)(c->end - c->words) / 2;
         for (unsigned i = 0; i < n_words; i++)
             words[i] = (uint16_t)moeq_load_u16le(c->end - 2 * (i + 1));
     }
     if (!status)
-        status = decode_tail(decoder, c, words, n_words, err);
+        status = decode_tail(runs, c, words, n_words, err);
     if (!status)
         status = check_exceptions(c, err);
     return status;
 }
 
+static uint32_t body_rows(const struct chunk *c)
+{
+    return (c->n - c->n_tail) / MOEQ_RANS_LANES;
+}
+
+/* Rows from `row` on that have one table, which the cursor gets. */
+static uint32_t begin_run(const struct moeq_rans_run *runs, const struct chunk *c, uint32_t row,
+                          struct moeq_rans_cursor *cursor)
+{
+    const size_t run = find_run(runs, c->begin + MOEQ_RANS_LANES * (uint64_t)row);
+    const uint64_t rows = moeq_div_up(runs[run].end - c->begin, MOEQ_RANS_LANES);
+    cursor->decoder = runs[run].decoder;
+    return (rows < body_rows(c) ? (uint32_t)rows : body_rows(c)) - row;
+}
+
+/* Goes on with n chunks, 1 or 2, until one of them is at its end. */
+static enum moeq_status decode_together(const struct moeq_rans_run *runs, const struct chunk *const *chunks,
+                                        struct moeq_rans_cursor *cursors, uint32_t *rows, unsigned n,
+                                        struct moeq_error *err)
+{
+    while (rows[0] < body_rows(chunks[0]) && rows[n - 1] < body_rows(chunks[n - 1])) {
+        uint32_t n_rows = UINT32_MAX;
+        for (unsigned i = 0; i < n; i++) {
+            const uint32_t n_left = begin_run(runs, chunks[i], rows[i], &cursors[i]);
+            n_rows = n_left < n_rows ? n_left : n_rows;
+        }
+        for (unsigned i = 0; i < n; i++)
+            cursors[i].n_rows = n_rows;
+        moeq_kernels()->rans->decode(cursors, n);
+        for (unsigned i = 0; i < n; i++) {
+            if (!last_rows(&cursors[i]))
+                return damaged(err, chunks[i]->offset, "a chunk has fewer words than its codes need");
+            rows[i] += n_rows;
+        }
+    }
+    return MOEQ_OK;
+}
+
+static enum moeq_status decode_bodies(const struct moeq_rans_run *runs, const struct chunk *const *chunks,
+                                      struct moeq_rans_cursor *cursors, unsigned n, struct moeq_error *err)
+{
+    uint32_t rows[AT_ONCE] = {0};
+    enum moeq_status status = n > 1 ? decode_together(runs, chunks, cursors, rows, n, err) : MOEQ_OK;
+    for (unsigned i = 0; !status && i < n; i++)
+        status = decode_together(runs, &chunks[i], &cursors[i], &rows[i], 1, err);
+    return status;
+}
+
 /* The symbols of 1 or 2 chunks. */
-static enum moeq_status decode_symbols(const struct moeq_rans_decoder *decoder, const struct chunk *chunks,
+static enum moeq_status decode_symbols(const struct moeq_rans_run *runs, const struct chunk *chunks,
                                        unsigned n, struct moeq_error *err)
 {
     struct moeq_rans_cursor cursors[AT_ONCE];
+    const struct chunk *with_body[AT_ONCE];
     enum moeq_status status = MOEQ_OK;
     unsigned n_bodies = 0;
-    for (unsigned i = 0; i < n; i++)
-        if (has_body(&chunks[i]) && !begin_body(&chunks[i], &cursors[n_bodies++]))
+    for (unsigned i = 0; i < n; i++) {
+        if (!has_body(&chunks[i]))
+            continue;
+        with_body[n_bodies] = &chunks[i];
+        if (!begin_body(&chunks[i], &cursors[n_bodies++]))
             return damaged(err, chunks[i].offset, "a chunk has bits behind its states");
-    if (n_bodies)
-        moeq_kernels()->rans->decode(decoder, cursors, n_bodies);
+    }
+    status = decode_bodies(runs, with_body, cursors, n_bodies, err);
     n_bodies = 0;
     for (unsigned i = 0; !status && i < n; i++)
-        status = end_chunk(decoder, &chunks[i], &cursors[has_body(&chunks[i]) ? n_bodies++ : 0], err);
+        status = end_chunk(runs, &chunks[i], &cursors[has_body(&chunks[i]) ? n_bodies++ : 0], err);
     return status;
 }
 
@@ -520,9 +653,10 @@ static uint32_t put_exceptions(const struct chunk *c)
     return n_outside;
 }
 
-enum moeq_status moeq_rans_decode(const struct moeq_rans_decoder *decoder,
-                                  const struct moeq_rans_stream *stream, uint64_t index, uint64_t n_chunks,
-                                  int8_t *out, uint64_t *n_outside, struct moeq_error *err)
+enum moeq_status moeq_rans_decode_runs(const struct moeq_rans_run *runs,
+                                       const struct moeq_rans_stream *stream, uint64_t index,
+                                       uint64_t n_chunks, int8_t *out, uint64_t *n_outside,
+                                       struct moeq_error *err)
 {
     uint64_t n_beyond = 0;
     for (uint64_t begin = index, end = index + n_chunks; begin < end; begin += AT_ONCE) {
@@ -535,7 +669,7 @@ enum moeq_status moeq_rans_decode(const struct moeq_rans_decoder *decoder,
             out += chunks[i].n;
         }
         if (!status)
-            status = decode_symbols(decoder, chunks, n, err);
+            status = decode_symbols(runs, chunks, n, err);
         if (status)
             return status;
         for (unsigned i = 0; i < n; i++)
@@ -546,17 +680,26 @@ enum moeq_status moeq_rans_decode(const struct moeq_rans_decoder *decoder,
     return MOEQ_OK;
 }
 
+enum moeq_status moeq_rans_decode(const struct moeq_rans_decoder *decoder,
+                                  const struct moeq_rans_stream *stream, uint64_t index, uint64_t n_chunks,
+                                  int8_t *out, uint64_t *n_outside, struct moeq_error *err)
+{
+    const struct moeq_rans_run run = {.end = stream->n_codes, .decoder = decoder};
+    return moeq_rans_decode_runs(&run, stream, index, n_chunks, out, n_outside, err);
+}
+
 enum moeq_status moeq_rans_decode_wide(const struct moeq_rans_decoder *decoder,
                                        const struct moeq_rans_stream *stream, uint64_t index, int16_t *out,
                                        struct moeq_error *err)
 {
+    const struct moeq_rans_run run = {.end = stream->n_codes, .decoder = decoder};
     struct chunk c;
     enum moeq_status status = open_chunk(stream, index, &c, err);
     /* The symbols lie in the upper half of the codes that they become: none is written over before its turn.
      */
     if (!status) {
         c.out = (int8_t *)(void *)out + c.n;
-        status = decode_symbols(decoder, &c, 1, err);
+        status = decode_symbols(&run, &c, 1, err);
     }
     if (status)
         return status;

@@ -100,6 +100,15 @@ enum moeq_status moeq_rans_encode(const struct moeq_rans_table *table, const int
                                   uint32_t chunk, struct moeq_pool *pool, struct moeq_bytes *out,
                                   struct moeq_error *err);
 
+/* Codes of one stream may have several tables: a run is the codes from the end of the run before to its own
+ * `end`, counted in the stream; the last ends with it, none is empty. Of 32 codes that are coded together,
+ * counted from the beginning of their chunk, all have the table of the run that the first belongs to. */
+struct moeq_rans_run {
+    uint64_t end;
+    const struct moeq_rans_table *table;     /* for encoding */
+    const struct moeq_rans_decoder *decoder; /* for decoding */
+};
+
 /* Symbols [begin, begin + n), which lie where it wants or are written into room [n]. Called by any thread. */
 typedef const int8_t *moeq_rans_source(const void *context, uint64_t begin, uint32_t n, int8_t *room);
 
@@ -109,6 +118,11 @@ enum moeq_status moeq_rans_encode_symbols(const struct moeq_rans_table *table, m
                                           const void *context, uint64_t n, uint32_t chunk,
                                           struct moeq_pool *pool, struct moeq_bytes *out,
                                           struct moeq_error *err);
+
+/* The same for symbols [runs[n_runs - 1].end] with several tables. */
+enum moeq_status moeq_rans_encode_runs(const struct moeq_rans_run *runs, size_t n_runs, const int8_t *symbols,
+                                       uint32_t chunk, struct moeq_pool *pool, struct moeq_bytes *out,
+                                       struct moeq_error *err);
 
 /* What decoding by a table needs: 16 kB that should stay in the first-level cache. Constant after init, may
  * be shared by threads. */
@@ -131,6 +145,10 @@ struct moeq_rans_stream {
 enum moeq_status moeq_rans_stream_open(struct moeq_rans_stream *stream, const uint8_t *bytes,
                                        uint64_t n_bytes, uint64_t n, uint32_t chunk, struct moeq_error *err);
 
+/* The length of such a stream that begins with `bytes`, of which there are n_bytes, by its list of chunks. */
+enum moeq_status moeq_rans_stream_length(const uint8_t *bytes, uint64_t n_bytes, uint64_t n, uint32_t chunk,
+                                         uint64_t *length, struct moeq_error *err);
+
 /* Number of codes of a chunk. */
 uint32_t moeq_rans_chunk_codes(const struct moeq_rans_stream *stream, uint64_t index);
 
@@ -141,6 +159,11 @@ uint32_t moeq_rans_chunk_codes(const struct moeq_rans_stream *stream, uint64_t i
 enum moeq_status moeq_rans_decode(const struct moeq_rans_decoder *decoder,
                                   const struct moeq_rans_stream *stream, uint64_t index, uint64_t n_chunks,
                                   int8_t *out, uint64_t *n_outside, struct moeq_error *err);
+/* The same of a stream with several tables; its runs as they were encoded. */
+enum moeq_status moeq_rans_decode_runs(const struct moeq_rans_run *runs,
+                                       const struct moeq_rans_stream *stream, uint64_t index,
+                                       uint64_t n_chunks, int8_t *out, uint64_t *n_outside,
+                                       struct moeq_error *err);
 /* One chunk, with all codes as they were. */
 enum moeq_status moeq_rans_decode_wide(const struct moeq_rans_decoder *decoder,
                                        const struct moeq_rans_stream *stream, uint64_t index, int16_t *out,

@@ -1,7 +1,8 @@
 #include "rans_rows.h"
 
-static void decode_one(const struct moeq_rans_decoder *decoder, struct moeq_rans_cursor *cursor)
+static void decode_one(struct moeq_rans_cursor *cursor)
 {
+    const struct moeq_rans_decoder *decoder = cursor->decoder;
     const uint8_t *words = cursor->words;
     int8_t *out = cursor->out;
     uint64_t n_rows = cursor->n_rows;
@@ -22,10 +23,10 @@ static void decode_one(const struct moeq_rans_decoder *decoder, struct moeq_rans
     cursor->n_rows = n_rows;
 }
 
-static void decode(const struct moeq_rans_decoder *decoder, struct moeq_rans_cursor *cursors, unsigned n)
+static void decode(struct moeq_rans_cursor *cursors, unsigned n)
 {
     for (unsigned i = 0; i < n; i++)
-        decode_one(decoder, &cursors[i]);
+        decode_one(&cursors[i]);
 }
 
 static uint8_t *encode(const struct moeq_rans_encoder *encoder, const int8_t *symbols, uint64_t n_rows,

@@ -15,6 +15,7 @@ struct moeq_rans_cursor {
     const uint8_t *begin, *words;
     int8_t *out;
     uint64_t n_rows;
+    const struct moeq_rans_decoder *decoder; /* of these rows */
 };
 
 /* What encoding needs of a symbol. */
@@ -36,7 +37,7 @@ void moeq_rans_encoder_init(struct moeq_rans_encoder *encoder, const struct moeq
 struct moeq_rans_rows {
     /* In each of n chunks, 1 or 2: decodes rows of MOEQ_RANS_LANES codes while there are rows and
      * MOEQ_RANS_ROW_READ bytes of words, and moves the cursor. What is left is for the caller. */
-    void (*decode)(const struct moeq_rans_decoder *decoder, struct moeq_rans_cursor *cursors, unsigned n);
+    void (*decode)(struct moeq_rans_cursor *cursors, unsigned n);
     /* Encodes rows from the last to the first, writing words from `words` on; returns where they end. Up to
      * MOEQ_RANS_ROW_READ bytes behind that may be written. Every symbol has a frequency. */
     uint8_t *(*encode)(const struct moeq_rans_encoder *encoder, const int8_t *symbols, uint64_t n_rows,

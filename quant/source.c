@@ -1,5 +1,7 @@
 #include "source.h"
 
+#include "coded.h"
+
 #include "mount.h"
 #include "release.h"
 
@@ -34,6 +36,23 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct moeq_weight *)a)->name, ((const struct moeq_weight *)b)->name);
 }
 
+/* A coded matrix has as many bytes as it takes. */
+static enum moeq_status describe_coded(const struct moeq_weight *w, struct moeq_error *err)
+{
+    char level[MOEQ_FORMAT_BYTES];
+    uint64_t most;
+    if (!w->is_coded || moeq_stored_natively(w->id.part, w->format))
+        return moeq_fail(err, MOEQ_DAMAGED, "level %s is %s coded", moeq_format_text(w->format, level),
+                         w->is_coded ? "never" : "always");
+    enum moeq_status status = moeq_coded_most_bytes(w->format, w->rows, w->cols, &most, err);
+    const uint64_t least = w->n_bytes / MOEQ_CODED_MOST_DENSE;
+    if (!status && (w->n_stored < least || w->n_stored > moeq_round_up(most, MOEQ_PACKED_ALIGNMENT)))
+        status = moeq_fail(err, MOEQ_DAMAGED, "level %s coded takes %llu to %llu bytes, the file has %llu",
+                           moeq_format_text(w->format, level), (unsigned long long)least,
+                           (unsigned long long)most, (unsigned long long)w->n_stored);
+    return status;
+}
+
 /* The level that the manifest states against the bytes that the file has. */
 static enum moeq_status describe_packed(const struct moeq_source *s, size_t place, struct moeq_weight *w,
                                         struct moeq_error *err)
@@ -55,6 +74,11 @@ static enum moeq_status describe_packed(const struct moeq_source *s, size_t plac
                          moeq_dtype_name(packed->stored->dtype));
     if ((status = moeq_weight_set_shape(w, packed->shape, packed->n_dims, err)))
         return status;
+    w->format.bits = w->format.step = 0; /* they were asked for; the bytes say what came of it */
+    w->is_coded = packed->is_coded;
+    w->n_stored = packed->stored->n_bytes;
+    if (w->is_coded || w->format.level->is_coded)
+        return describe_coded(w, err);
     if ((packed->stored->offset - p->segments[packed->segment].offset) % MOEQ_PACKED_ALIGNMENT != 0)
         return moeq_fail(err, MOEQ_DAMAGED, "the bytes are not aligned to %d in their segment",
                          MOEQ_PACKED_ALIGNMENT);
@@ -243,12 +267,17 @@ static uint64_t padded_bytes(const struct moeq_source *s, const struct moeq_weig
 uint64_t moeq_source_load_bytes(const struct moeq_source *source, const struct moeq_weight *const *weights,
                                 size_t n)
 {
-    uint64_t total = 0;
-    for (size_t i = 0; i < n; i++)
+    uint64_t total = 0, scratch = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct moeq_weight *w = weights[i];
         if (!shares_segment(source, weights, i))
-            total +=
-                padded_bytes(source, weights[i]); /* each below 2^63 and in a file: the sum cannot wrap */
-    return total;
+            total += padded_bytes(source, w); /* each below 2^63 and in a file: the sum cannot wrap */
+        if (!w->is_coded)
+            continue;
+        total += w->n_padded; /* coded in not much less */
+        scratch = moeq_larger(scratch, moeq_coded_scratch_bytes(w->format, w->rows, w->cols));
+    }
+    return total + scratch;
 }
 
 /* The two numbers of a "weight_shape" tensor must be those that the other tensors imply. */
@@ -300,9 +329,9 @@ enum moeq_status moeq_source_read_packed(const struct moeq_source *source, const
     return status;
 }
 
-enum moeq_status moeq_source_load_at(const struct moeq_source *source,
+enum moeq_status moeq_source_read_at(const struct moeq_source *source,
                                      const struct moeq_weight *const *weights, size_t n, uint8_t *dst,
-                                     struct moeq_matrix *matrices, struct moeq_error *err)
+                                     uint8_t **end, struct moeq_matrix *matrices, struct moeq_error *err)
 {
     enum moeq_status status = MOEQ_OK;
     uint8_t *base = NULL;
@@ -318,7 +347,46 @@ enum moeq_status moeq_source_load_at(const struct moeq_source *source,
         uint64_t offset = source->is_package ? source->package.tensors[w->place].stored->offset -
                                                    moeq_source_segment(source, w)->offset
                                              : 0;
-        matrices[i] = (struct moeq_matrix){w->format, w->rows, w->cols, base + offset, w->n_bytes};
+        matrices[i] = (struct moeq_matrix){w->format, w->rows, w->cols, base + offset,
+                                           w->is_coded ? w->n_stored : w->n_bytes};
+    }
+    *end = dst;
+    return status;
+}
+
+enum moeq_status moeq_source_unpack(const struct moeq_source *source, const struct moeq_weight *weight,
+                                    uint8_t *scratch, uint8_t *packed, struct moeq_matrix *matrix,
+                                    struct moeq_error *err)
+{
+    enum moeq_status status = moeq_coded_decode(weight->format, weight->rows, weight->cols, matrix->data,
+                                                matrix->n_bytes, scratch, packed, err);
+    matrix->data = packed;
+    matrix->n_bytes = weight->n_bytes;
+    if (!status)
+        return MOEQ_OK;
+    const struct moeq_packed *stored = &source->package.tensors[weight->place];
+    if (err && err->has_offset)
+        err->offset += stored->stored->offset;
+    moeq_error_in_file(err, moeq_source_file(source, weight));
+    moeq_error_in_tensor(err, weight->name);
+    moeq_error_hint(err, "its hash is right, so it was written so: make the package again");
+    return status;
+}
+
+enum moeq_status moeq_source_load_at(const struct moeq_source *source,
+                                     const struct moeq_weight *const *weights, size_t n, uint8_t *dst,
+                                     struct moeq_matrix *matrices, struct moeq_error *err)
+{
+    uint8_t *next, *scratch = dst + moeq_source_load_bytes(source, weights, n);
+    enum moeq_status status = moeq_source_read_at(source, weights, n, dst, &next, matrices, err);
+    for (size_t i = 0; !status && i < n; i++) {
+        const struct moeq_weight *w = weights[i];
+        if (!w->is_coded)
+            continue;
+        status =
+            moeq_source_unpack(source, w, scratch - moeq_coded_scratch_bytes(w->format, w->rows, w->cols),
+                               next, &matrices[i], err);
+        next += w->n_padded;
     }
     return status;
 }

@@ -23,6 +23,8 @@ struct moeq_weight {
     uint64_t rows, cols;   /* the last dimension is cols, the others together rows; a scalar is 1 x 1 */
     uint64_t n_bytes;      /* packed, without padding */
     uint64_t n_padded;     /* packed, a multiple of 64 */
+    bool is_coded;         /* of a package: see coded.h */
+    uint64_t n_stored;     /* of a package: bytes in the file */
     size_t place;          /* private: of a package, index into its tensors */
     size_t n_spans;        /* private: of a checkpoint, where the packed bytes come from */
     struct moeq_span {
@@ -32,6 +34,12 @@ struct moeq_weight {
     } spans[2];
     size_t shape_tensor; /* private: a tensor whose two values must be rows and cols; SIZE_MAX: none */
 };
+
+/* Bytes that a weight has where it is stored, without padding where it is not coded. */
+static inline uint64_t moeq_weight_stored_bytes(const struct moeq_weight *weight)
+{
+    return weight->is_coded ? weight->n_stored : weight->n_bytes;
+}
 
 /* Sets rows, cols and packed sizes from shape and format. */
 enum moeq_status moeq_weight_set_shape(struct moeq_weight *weight, const uint64_t *shape, size_t n_dims,
@@ -87,6 +95,17 @@ enum moeq_status moeq_source_load(const struct moeq_source *source, const struct
 enum moeq_status moeq_source_load_at(const struct moeq_source *source,
                                      const struct moeq_weight *const *weights, size_t n, uint8_t *dst,
                                      struct moeq_matrix *matrices, struct moeq_error *err);
+
+/* The parts of that: reads, so that matrices have coded bytes where weights are coded; *end is where they end
+ * in dst, and what is left of it serves to unpack. */
+enum moeq_status moeq_source_read_at(const struct moeq_source *source,
+                                     const struct moeq_weight *const *weights, size_t n, uint8_t *dst,
+                                     uint8_t **end, struct moeq_matrix *matrices, struct moeq_error *err);
+
+/* From the coded bytes of a matrix its packed ones, of n_padded; scratch of moeq_coded_scratch_bytes. */
+enum moeq_status moeq_source_unpack(const struct moeq_source *source, const struct moeq_weight *weight,
+                                    uint8_t *scratch, uint8_t *packed, struct moeq_matrix *matrix,
+                                    struct moeq_error *err);
 
 /* Of a checkpoint: packed bytes [from, from + n_bytes) of a weight, at most n_padded; what no span fills is
  * zero. Thread-safe. */

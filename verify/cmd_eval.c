@@ -141,10 +141,10 @@ static struct weight_sizes measure(const struct moeq_source *source)
     for (size_t i = 0; i < source->n_weights; i++) {
         const struct moeq_weight *w = &source->weights[i];
         s.n_weights += w->rows * w->cols;
-        s.n_bytes += w->n_bytes;
+        s.n_bytes += moeq_weight_stored_bytes(w);
         if (moeq_part_role(w->id.part) == MOEQ_ROLE_EXPERTS) {
             s.n_expert_weights += w->rows * w->cols;
-            s.n_expert_bytes += w->n_bytes;
+            s.n_expert_bytes += moeq_weight_stored_bytes(w);
         }
     }
     return s;

@@ -6,7 +6,7 @@ static void add(struct moeq_share *share, const struct moeq_weight *w)
 {
     share->n_tensors++;
     share->n_weights += w->rows * w->cols;
-    share->n_bytes += w->n_bytes;
+    share->n_bytes += moeq_weight_stored_bytes(w);
 }
 
 static void add_format(struct moeq_inspection *in, const struct moeq_weight *w)

@@ -52,7 +52,7 @@ static void test_csv(void)
 {
     const struct moeq_curve_point mixes[] = {{1000, 2.5, 0.125}, {2000, 5, 1e-9}};
     const struct moeq_curve_uniform uniform[] = {{"int3-g64", {1300, 3.25, (double)INFINITY}}};
-    const struct moeq_curve curve = {"title", mixes, 2, uniform, 1, &mixes[1]};
+    const struct moeq_curve curve = {"title", mixes, 2, NULL, 0, uniform, 1, &mixes[1]};
     char *text = moeq_curve_csv(&curve, NULL);
     CU_ASSERT_STRING_EQUAL(text,
                            "kind,level,size_bytes,bits_per_planned_weight,predicted_kl_divergence_nats\n"
@@ -127,10 +127,10 @@ static void test_bare(void)
 {
     const struct moeq_curve_point odd[] = {
         {0, 3, 0}, {1, 4, (double)INFINITY}, {2, (double)NAN, 1}, {3, 5, 0.25}, {4, 5, -1}};
-    const struct moeq_curve none = {.title = ""}, one = {"one", odd, 5, NULL, 0, &odd[0]},
-                            far = {"far", (const struct moeq_curve_point[]){{1, 1, 1e-300}, {2, 9, 1e300}},
-                                   2,     NULL,
-                                   0,     NULL};
+    const struct moeq_curve none = {.title = ""}, one = {"one", odd, 5, NULL, 0, NULL, 0, &odd[0]},
+                            far = {.title = "far",
+                                   .mixes = (const struct moeq_curve_point[]){{1, 1, 1e-300}, {2, 9, 1e300}},
+                                   .n_mixes = 2};
     const struct moeq_curve *const all[] = {&none, &one, &far};
     for (size_t i = 0; i < 3; i++) {
         char *svg = moeq_curve_svg(all[i], NULL);

@@ -1,0 +1,32 @@
+#include "ladder.h"
+
+#include <math.h>
+
+#define FIRST_BITS 1.125f
+#define RUNG_BITS  0.125f
+
+static const float anchors[MOEQ_LADDER_ANCHORS] = {1.25f, 2, 3, 4, 6};
+
+struct moeq_format moeq_ladder_anchor(size_t i)
+{
+    return (struct moeq_format){.level = &moeq_level_ec, .dtype = MOEQ_U8, .bits = anchors[i]};
+}
+
+struct moeq_format moeq_ladder_rung(size_t i)
+{
+    return (struct moeq_format){
+        .level = &moeq_level_ec, .dtype = MOEQ_U8, .bits = FIRST_BITS + RUNG_BITS * (float)i};
+}
+
+void moeq_ladder_place(const double *bits, const double *steps, const double *errors, double at, double *step,
+                       double *error)
+{
+    size_t i = 1;
+    while (i + 1 < MOEQ_LADDER_ANCHORS && bits[i] < at)
+        i++;
+    const double share = (at - bits[i - 1]) / (bits[i] - bits[i - 1]);
+    *step = steps[i - 1] * pow(steps[i] / steps[i - 1], share);
+    *error = errors[i - 1] * pow(errors[i] / errors[i - 1], share);
+    if (!(*step > 0) || !isfinite(*step) || !(*error > 0))
+        *error = INFINITY;
+}

@@ -1,0 +1,102 @@
+/* The last step of a plan with level ec: by sizes that were measured, to the bytes of the budget. */
+#include "planner.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define TIMES     6
+#define MOST_LEFT 0.0008 /* of the budget, that nothing more is done for */
+#define AIMED     0.0003 /* of it, that is aimed to be left: sizes of other steps are not known */
+
+/* The matrices of level ec. */
+struct refining {
+    struct moeq_planner *p;
+    const uint32_t *chosen;
+    struct moeq_ec_measurement *measurements; /* [n] */
+    size_t *items;                            /* [n] */
+    size_t n;
+    uint64_t n_weights;
+};
+
+static bool is_rung(const struct moeq_planner *p, uint32_t choice)
+{
+    return choice >= p->n_plain && choice < p->n_levels;
+}
+
+static double *step_of(const struct refining *r, size_t item)
+{
+    const struct moeq_planner *p = r->p;
+    return &p->steps[item * (p->n_levels - p->n_plain) + (r->chosen[item] - p->n_plain)];
+}
+
+static enum moeq_status list_items(struct refining *r, struct moeq_error *err)
+{
+    const struct moeq_planner *p = r->p;
+    r->measurements = moeq_calloc(p->n_items, sizeof *r->measurements, err);
+    r->items = moeq_calloc(p->n_items, sizeof *r->items, err);
+    if (!r->measurements || !r->items)
+        return MOEQ_OVER_MEMORY;
+    for (size_t i = 0; i < p->n_items; i++) {
+        if (!is_rung(p, r->chosen[i]))
+            continue;
+        r->n_weights += p->weights[i]->rows * p->weights[i]->cols;
+        r->items[r->n++] = i;
+    }
+    return MOEQ_OK;
+}
+
+/* Encodes all at their steps, and keeps what they take and lose. */
+static enum moeq_status measure(struct refining *r, struct moeq_pool *pool, struct moeq_progress *progress,
+                                struct moeq_error *err)
+{
+    struct moeq_planner *p = r->p;
+    for (size_t k = 0; k < r->n; k++)
+        r->measurements[k] = (struct moeq_ec_measurement){.weight = p->weights[r->items[k]],
+                                                          .step = (double)(float)*step_of(r, r->items[k])};
+    const enum moeq_status status =
+        moeq_measured_steps(p->measured, r->measurements, r->n, pool, progress, err);
+    for (size_t k = 0; !status && k < r->n; k++) {
+        const size_t i = r->items[k], at = i * (p->n_levels + 1) + r->chosen[i];
+        const double n = (double)p->weights[i]->rows * (double)p->weights[i]->cols;
+        p->errors[at] = r->measurements[k].error;
+        p->n_bytes[at] = (uint64_t)ceil(r->measurements[k].bits * n / 8 - 1e-3);
+    }
+    return status;
+}
+
+static enum moeq_status refine(struct refining *r, struct moeq_plan_budget budget, struct moeq_pool *pool,
+                               struct moeq_progress *progress, struct moeq_error *err)
+{
+    const double all = (double)budget.n_bytes;
+    double aimed = AIMED;
+    for (int i = 0; i < TIMES; i++) {
+        uint64_t n_bytes, n_planned;
+        enum moeq_status status = measure(r, pool, progress, err);
+        if (!status)
+            status = moeq_planner_package_bytes(r->p, r->chosen, &n_bytes, &n_planned, err);
+        if (status)
+            return status;
+        const uint64_t taken = budget.of_package ? n_bytes : n_planned;
+        if (taken <= budget.n_bytes && (double)taken >= all * (1 - MOST_LEFT))
+            return MOEQ_OK;
+        /* A bit a weight is an octave of the step. */
+        const double more = 8 * (all * (1 - aimed) - (double)taken) / (double)r->n_weights;
+        aimed += i > 1 ? AIMED : 0;
+        for (size_t k = 0; k < r->n; k++)
+            *step_of(r, r->items[k]) *= exp2(-fmax(fmin(more, 1), -1));
+    }
+    return measure(r, pool, progress, err); /* as near as it comes; checked by the caller */
+}
+
+enum moeq_status moeq_planner_refine(struct moeq_planner *planner, struct moeq_plan_budget budget,
+                                     const uint32_t *chosen, struct moeq_pool *pool,
+                                     struct moeq_progress *progress, struct moeq_error *err)
+{
+    struct refining r = {.p = planner, .chosen = chosen};
+    enum moeq_status status = list_items(&r, err);
+    if (!status && r.n)
+        status = refine(&r, budget, pool, progress, err);
+    free(r.measurements);
+    free(r.items);
+    return status;
+}
