@@ -7,7 +7,7 @@
 
 struct planning {
     const struct moeq_source *source;
-    uint64_t budget, largest_expert, all_experts;
+    uint64_t budget, largest_expert, all_experts, staging;
     unsigned n_jobs;
 };
 
@@ -29,7 +29,7 @@ static uint64_t work_bytes(const struct planning *p, const struct moeq_decoder_p
            moeq_activations_bytes(plan->chunk, widest) +
            moeq_activations_bytes(plan->chunk, moeq_ffn_width(c)) +
            plan->n_sequences * c->vocabulary * sizeof(float) +
-           plan->n_positions * c->qk_rope * sizeof(float); /* sines and cosines */
+           plan->n_positions * c->qk_rope * sizeof(float) /* sines and cosines */ + p->staging;
 }
 
 /* Keeps as many layers as fit, then as many experts. */
@@ -75,13 +75,15 @@ struct moeq_decoder_plan moeq_decoder_plan(const struct moeq_source *source, uin
             const uint64_t n = moeq_expert_cache_bytes(source, (int)layer, (int)e);
             p.largest_expert = moeq_larger(p.largest_expert, n);
             p.all_experts += n;
+            p.staging = moeq_larger(p.staging, moeq_expert_cache_staging(source, (int)layer, (int)e));
         }
     const struct moeq_weight *embed = moeq_source_part(source, MOEQ_PART_EMBED, -1, -1);
     const struct moeq_weight *head = moeq_source_part(source, MOEQ_PART_HEAD, -1, -1);
     struct moeq_decoder_plan plan = {.n_sequences = n_sequences,
                                      .n_positions = n_positions,
                                      .chunk = moeq_larger(chunk, n_sequences),
-                                     .ends = (embed ? embed->n_padded : 0) + (head ? head->n_padded : 0) +
+                                     .ends = (embed ? moeq_source_load_bytes(source, &embed, 1) : 0) +
+                                             (head ? moeq_source_load_bytes(source, &head, 1) : 0) +
                                              c->hidden * sizeof(float),
                                      .latents = moeq_latent_cache_bytes(c, n_sequences, n_positions)};
     if (plan.latents > UINT64_MAX / 4) { /* no machine has that: say so where it is compared */

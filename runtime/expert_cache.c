@@ -1,5 +1,7 @@
 #include "expert_cache.h"
 
+#include "coded.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
@@ -19,25 +21,82 @@ struct moeq_expert_cache {
     struct entry *entries; /* [n_entries + 1] */
     uint32_t n_entries;
     struct moeq_expert_cache_counts counts;
+    struct moeq_bytes staging; /* where coded experts are read to */
 };
 
 /* ---- what an entry holds ---- */
 
-uint64_t moeq_expert_cache_bytes(const struct moeq_source *source, int layer, int expert)
+static bool is_coded(const struct moeq_weight *const weights[3])
 {
-    return moeq_mlp_bytes(source, MOEQ_PART_EXPERT_GATE, layer, expert);
+    return weights[0]->is_coded || weights[1]->is_coded || weights[2]->is_coded;
 }
 
-static enum moeq_status load(const struct moeq_expert_cache *c, int layer, int expert, struct entry *entry,
+static uint64_t stored_bytes(const struct moeq_weight *const weights[3])
+{
+    uint64_t n = 0;
+    for (int i = 0; i < 3; i++)
+        n += moeq_weight_stored_bytes(weights[i]);
+    return n;
+}
+
+uint64_t moeq_expert_cache_bytes(const struct moeq_source *source, int layer, int expert)
+{
+    const struct moeq_weight *w[3];
+    moeq_mlp_weights(source, MOEQ_PART_EXPERT_GATE, layer, expert, w);
+    if (!w[0] || !w[1] || !w[2])
+        return 0;
+    return is_coded(w) ? w[0]->n_padded + w[1]->n_padded + w[2]->n_padded
+                       : moeq_source_load_bytes(source, w, 3);
+}
+
+uint64_t moeq_expert_cache_staging(const struct moeq_source *source, int layer, int expert)
+{
+    const struct moeq_weight *w[3];
+    moeq_mlp_weights(source, MOEQ_PART_EXPERT_GATE, layer, expert, w);
+    return w[0] && w[1] && w[2] && is_coded(w) ? moeq_source_load_bytes(source, w, 3) : 0;
+}
+
+/* Coded matrices are read into the staging memory and decoded to their place. */
+static enum moeq_status load_coded(struct moeq_expert_cache *c, const struct moeq_weight *const weights[3],
+                                   struct entry *entry, struct moeq_matrix m[3], struct moeq_error *err)
+{
+    const uint64_t n_staging = moeq_source_load_bytes(c->source, weights, 3);
+    uint8_t *end, *to = entry->bytes.data;
+    enum moeq_status status = moeq_bytes_resize(&c->staging, (size_t)n_staging, err);
+    if (!status)
+        status = moeq_source_read_at(c->source, weights, 3, c->staging.data, &end, m, err);
+    for (int i = 0; !status && i < 3; i++) {
+        const struct moeq_weight *w = weights[i];
+        if (w->is_coded) {
+            status = moeq_source_unpack(c->source, w,
+                                        c->staging.data + n_staging -
+                                            moeq_coded_scratch_bytes(w->format, w->rows, w->cols),
+                                        to, &m[i], err);
+        } else {
+            memcpy(to, m[i].data, (size_t)w->n_bytes);
+            m[i].data = to;
+        }
+        to += w->n_padded;
+    }
+    return status;
+}
+
+static enum moeq_status load(struct moeq_expert_cache *c, int layer, int expert, struct entry *entry,
                              struct moeq_error *err)
 {
     const struct moeq_weight *weights[3];
     struct moeq_matrix m[3];
     moeq_mlp_weights(c->source, MOEQ_PART_EXPERT_GATE, layer, expert, weights);
-    enum moeq_status status = moeq_source_load(c->source, weights, 3, &entry->bytes, m, err);
+    enum moeq_status status =
+        moeq_bytes_resize(&entry->bytes, (size_t)moeq_expert_cache_bytes(c->source, layer, expert), err);
     if (!status)
-        entry->mlp = (struct moeq_mlp){m[0], m[1], m[2]};
-    return status;
+        status = is_coded(weights) ? load_coded(c, weights, entry, m, err)
+                                   : moeq_source_load_at(c->source, weights, 3, entry->bytes.data, m, err);
+    if (status)
+        return status;
+    entry->mlp = (struct moeq_mlp){m[0], m[1], m[2]};
+    c->counts.n_loaded_bytes += stored_bytes(weights);
+    return MOEQ_OK;
 }
 
 /* ---- the list ---- */
@@ -98,6 +157,7 @@ void moeq_expert_cache_free(struct moeq_expert_cache *cache)
         return;
     for (uint32_t i = 0; i < cache->n_entries; i++)
         moeq_bytes_free(&cache->entries[i].bytes);
+    moeq_bytes_free(&cache->staging);
     free(cache->entries);
     free(cache);
 }
@@ -130,15 +190,13 @@ enum moeq_status moeq_expert_cache_acquire(struct moeq_expert_cache *cache, int 
         if (!e->n_acquired)
             unlink_entry(c, i);
     } else {
-        const uint64_t n = moeq_expert_cache_bytes(c->source, layer, expert);
-        make_room(c, n, &e->bytes);
+        make_room(c, moeq_expert_cache_bytes(c->source, layer, expert), &e->bytes);
         const enum moeq_status status = load(c, layer, expert, e, err);
         if (status) {
             moeq_bytes_free(&e->bytes);
             return status;
         }
         c->counts.n_misses++;
-        c->counts.n_loaded_bytes += n;
         c->counts.n_held_bytes += e->bytes.capacity;
     }
     e->n_acquired++;

@@ -2,9 +2,8 @@
  *
  * Generation needs a few experts of each layer for every token, and mostly those that it has needed before.
  * An expert is loaded, and its hash checked, when it is acquired and not there; where there is no room, those
- * that were released longest ago leave. What is held is the packed matrices; what is loaded into an entry,
- * and how many bytes that takes, two functions of expert_cache.c say, so that a level whose experts are
- * decoded before they are computed with has its place there.
+ * that were released longest ago leave. What is held is the packed matrices: those that are entropy-coded in
+ * a package are decoded once, when they are loaded.
  *
  * For one thread. */
 #ifndef MOEQ_EXPERT_CACHE_H
@@ -16,12 +15,15 @@ struct moeq_expert_cache;
 
 struct moeq_expert_cache_counts {
     uint64_t n_hits, n_misses; /* acquired: was there, was loaded */
-    uint64_t n_loaded_bytes;
-    uint64_t n_held_bytes; /* now */
+    uint64_t n_loaded_bytes;   /* as they are stored */
+    uint64_t n_held_bytes;     /* now */
 };
 
 /* Bytes that one expert takes; 0 where the layer has none of that number. */
 uint64_t moeq_expert_cache_bytes(const struct moeq_source *source, int layer, int expert);
+
+/* Bytes beside the budget that loading an expert takes, once for all: 0 where nothing of it is coded. */
+uint64_t moeq_expert_cache_staging(const struct moeq_source *source, int layer, int expert);
 
 /* Borrows the source. Holds at most n_bytes, but always what is acquired: a budget below the largest expert
  * is exceeded by it. NULL and *err set on failure. */

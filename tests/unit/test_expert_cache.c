@@ -2,9 +2,10 @@
 #include "unit.h"
 
 #include "expert_cache.h"
+#include "made_package.h"
 
 static struct moeq_source source;
-static uint64_t expert_bytes;
+static uint64_t expert_bytes, stored_bytes;
 
 static void open_source(void)
 {
@@ -13,6 +14,10 @@ static void open_source(void)
     if (moeq_source_open(&source, path, NULL))
         exit(2);
     expert_bytes = moeq_expert_cache_bytes(&source, 1, 0);
+    const struct moeq_weight *weights[3];
+    moeq_mlp_weights(&source, MOEQ_PART_EXPERT_GATE, 1, 0, weights);
+    for (int i = 0; i < 3; i++)
+        stored_bytes += weights[i]->n_bytes;
 }
 
 static void use(struct moeq_expert_cache *cache, int layer, int expert)
@@ -49,7 +54,7 @@ static void test_least_recently_used(void)
     const struct moeq_expert_cache_counts counts = moeq_expert_cache_counts(cache);
     CU_ASSERT_EQUAL(counts.n_hits, 4);
     CU_ASSERT_EQUAL(counts.n_misses, 6);
-    CU_ASSERT_EQUAL(counts.n_loaded_bytes, 6 * expert_bytes);
+    CU_ASSERT_EQUAL(counts.n_loaded_bytes, 6 * stored_bytes);
     CU_ASSERT_EQUAL(counts.n_held_bytes, 3 * expert_bytes);
     moeq_expert_cache_free(cache);
 }
@@ -87,12 +92,53 @@ static void test_no_budget(void)
     moeq_expert_cache_free(cache);
 }
 
+/* Entropy-coded experts, and such of which a matrix is not, come as they are loaded otherwise, and take the
+ * room of their codes alone. */
+static void test_coded(void)
+{
+    static const char *const rules[][2] = {{"experts=ec:3", "layers.0.*=int8"},
+                                           {"layers.*.mlp.experts.*.up_proj.weight=int4", "experts=ec:3"}};
+    struct moeq_pool *pool = moeq_pool_create(2, NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(pool);
+    for (size_t k = 0; k < 2; k++) {
+        struct made made;
+        struct moeq_bytes bytes = {0};
+        make_package(&made, &source, pool, rules[k], 2);
+        const uint64_t n = moeq_expert_cache_bytes(&made.source, 1, 0);
+        struct moeq_expert_cache *cache = moeq_expert_cache_create(&made.source, 3 * n, NULL);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(cache);
+        CU_ASSERT(moeq_expert_cache_staging(&made.source, 1, 0) > n);
+        CU_ASSERT_EQUAL(moeq_expert_cache_staging(&source, 1, 0), 0);
+        for (int i = 0; i < 48; i++) {
+            const int layer = 1 + i % 3, expert = i * 5 % 16;
+            const struct moeq_weight *weights[3];
+            struct moeq_matrix m[3];
+            struct moeq_mlp mlp;
+            moeq_mlp_weights(&made.source, MOEQ_PART_EXPERT_GATE, layer, expert, weights);
+            CU_ASSERT_EQUAL_FATAL(moeq_source_load(&made.source, weights, 3, &bytes, m, NULL), MOEQ_OK);
+            CU_ASSERT_EQUAL_FATAL(moeq_expert_cache_acquire(cache, layer, expert, &mlp, NULL), MOEQ_OK);
+            const struct moeq_matrix *found = &mlp.gate;
+            for (int part = 0; part < 3; part++) {
+                CU_ASSERT_EQUAL(found[part].n_bytes, m[part].n_bytes);
+                CU_ASSERT(memcmp(found[part].data, m[part].data, m[part].n_bytes) == 0);
+            }
+            moeq_expert_cache_release(cache, layer, expert);
+        }
+        CU_ASSERT(moeq_expert_cache_counts(cache).n_held_bytes <= 3 * n);
+        moeq_expert_cache_free(cache);
+        moeq_bytes_free(&bytes);
+        remove_package(&made);
+    }
+    moeq_pool_join(pool);
+}
+
 int main(void)
 {
     const struct unit_test tests[] = {
         {"the one used longest ago leaves", test_least_recently_used},
         {"what is acquired stays", test_acquired_stay},
         {"no budget holds one", test_no_budget},
+        {"coded experts are held decoded", test_coded},
         {NULL, NULL},
     };
     open_source();
