@@ -46,8 +46,10 @@ static enum moeq_status unknown_format(const char *text, struct moeq_error *err)
             used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "",
                                      moeq_levels[i]->name);
     moeq_fail(err, MOEQ_USAGE, "\"%s\" is not a level", text);
-    moeq_error_hint(err, "levels: %s; integers with -g32, -g64 or -g128, below 8 bits also -asym; ec:BITS a weight",
-                    names);
+    moeq_error_hint(err,
+                    "levels: %s; integers with -g32, -g64 or -g128, below 8 bits also -asym; "
+                    "ec:BITS with %g to %g a weight",
+                    names, (double)MOEQ_LEAST_EC_BITS, (double)MOEQ_MOST_EC_BITS);
     return MOEQ_USAGE;
 }
 
@@ -76,15 +78,16 @@ static bool parse_goal(const char *text, struct moeq_format *format)
     char *end = NULL;
     if (!*text)
         return true;
-    if ((*text != ':' && *text != '@') || !(isdigit((unsigned char)text[1]) || text[1] == '.'))
+    const bool is_bits = *text == ':';
+    const size_t n_digits = strspn(text + 1, "0123456789.");
+    if ((!is_bits && *text != '@') || !n_digits || tolower((unsigned char)text[1 + n_digits]) == 'x')
         return false;
-    float *to = *text == ':' ? &format->bits : &format->step;
+    float *to = is_bits ? &format->bits : &format->step;
     *to = strtof(text + 1, &end);
-    if (!isfinite(*to) || *to <= 0)
-        return false;
-    if (*text == '@')
-        return !*end;
-    return *to >= MOEQ_LEAST_EC_BITS && *to <= MOEQ_MOST_EC_BITS && (!*end || (*end == '@' && parse_goal(end, format)));
+    if (!is_bits)
+        return !*end && *to >= MOEQ_LEAST_EC_STEP && *to <= MOEQ_MOST_EC_STEP;
+    return *to >= MOEQ_LEAST_EC_BITS && *to <= MOEQ_MOST_EC_BITS &&
+           (!*end || (*end == '@' && parse_goal(end, format)));
 }
 
 enum moeq_status moeq_format_parse(const char *text, struct moeq_format defaults, struct moeq_format *out,
@@ -142,6 +145,11 @@ const char *moeq_format_text(struct moeq_format format, char text[MOEQ_FORMAT_BY
 bool moeq_format_equal(struct moeq_format a, struct moeq_format b)
 {
     return a.level == b.level && a.group == b.group && a.asymmetric == b.asymmetric && a.dtype == b.dtype;
+}
+
+bool moeq_format_keeps(struct moeq_format asked, struct moeq_format stored)
+{
+    return moeq_format_equal(asked, stored) && !(asked.bits > 0) && !(asked.step > 0);
 }
 
 struct moeq_format moeq_format_of_dtype(enum moeq_dtype dtype)

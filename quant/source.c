@@ -354,6 +354,12 @@ enum moeq_status moeq_source_read_at(const struct moeq_source *source,
     return status;
 }
 
+uint64_t moeq_source_unpack_bytes(const struct moeq_weight *weight)
+{
+    const struct moeq_weight *w = weight;
+    return w->is_coded ? w->n_padded + moeq_coded_scratch_bytes(w->format, w->rows, w->cols) : 0;
+}
+
 enum moeq_status moeq_source_unpack(const struct moeq_source *source, const struct moeq_weight *weight,
                                     uint8_t *scratch, uint8_t *packed, struct moeq_matrix *matrix,
                                     struct moeq_error *err)

@@ -102,6 +102,9 @@ enum moeq_status moeq_source_read_at(const struct moeq_source *source,
                                      const struct moeq_weight *const *weights, size_t n, uint8_t *dst,
                                      uint8_t **end, struct moeq_matrix *matrices, struct moeq_error *err);
 
+/* Bytes that unpacking one weight takes, of them n_padded that stay; 0 where it is not coded. */
+uint64_t moeq_source_unpack_bytes(const struct moeq_weight *weight);
+
 /* From the coded bytes of a matrix its packed ones, of n_padded; scratch of moeq_coded_scratch_bytes. */
 enum moeq_status moeq_source_unpack(const struct moeq_source *source, const struct moeq_weight *weight,
                                     uint8_t *scratch, uint8_t *packed, struct moeq_matrix *matrix,
