@@ -125,20 +125,26 @@ enum moeq_status moeq_format_parse(const char *text, struct moeq_format defaults
     return MOEQ_OK;
 }
 
+/* With as few digits as give the same number again; 0 is not there. */
+static void add_number(char text[MOEQ_FORMAT_BYTES], char before, float x)
+{
+    const size_t used = strlen(text);
+    for (int digits = 6; x > 0 && digits <= 9; digits++) {
+        snprintf(text + used, MOEQ_FORMAT_BYTES - used, "%c%.*g", before, digits, (double)x);
+        if (strtof(text + used + 1, NULL) == x)
+            return;
+    }
+}
+
 const char *moeq_format_text(struct moeq_format format, char text[MOEQ_FORMAT_BYTES])
 {
     if (format.level->grouped)
         snprintf(text, MOEQ_FORMAT_BYTES, "%s-g%u%s", format.level->name, format.group,
                  format.asymmetric ? "-asym" : "");
-    else if (format.bits > 0 && format.step > 0)
-        snprintf(text, MOEQ_FORMAT_BYTES, "%s:%.6g@%.9g", format.level->name, (double)format.bits,
-                 (double)format.step);
-    else if (format.bits > 0)
-        snprintf(text, MOEQ_FORMAT_BYTES, "%s:%.9g", format.level->name, (double)format.bits);
-    else if (format.step > 0)
-        snprintf(text, MOEQ_FORMAT_BYTES, "%s@%.9g", format.level->name, (double)format.step);
     else
         snprintf(text, MOEQ_FORMAT_BYTES, "%s", format.level->name);
+    add_number(text, ':', format.bits);
+    add_number(text, '@', format.step);
     return text;
 }
 
