@@ -48,7 +48,7 @@ static enum moeq_status unknown_format(const char *text, struct moeq_error *err)
     moeq_fail(err, MOEQ_USAGE, "\"%s\" is not a level", text);
     moeq_error_hint(err,
                     "levels: %s; integers with -g32, -g64 or -g128, below 8 bits also -asym; "
-                    "ec:BITS with %g to %g a weight",
+                    "ec:BITS with %g to %g bits a weight",
                     names, (double)MOEQ_LEAST_EC_BITS, (double)MOEQ_MOST_EC_BITS);
     return MOEQ_USAGE;
 }

@@ -74,6 +74,7 @@ static enum moeq_status describe_packed(const struct moeq_source *s, size_t plac
                          moeq_dtype_name(packed->stored->dtype));
     if ((status = moeq_weight_set_shape(w, packed->shape, packed->n_dims, err)))
         return status;
+    w->had_goal = w->format.bits > 0 || w->format.step > 0;
     w->format.bits = w->format.step = 0; /* they were asked for; the bytes say what came of it */
     w->is_coded = packed->is_coded;
     w->n_stored = packed->stored->n_bytes;

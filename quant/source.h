@@ -24,6 +24,7 @@ struct moeq_weight {
     uint64_t n_bytes;      /* packed, without padding */
     uint64_t n_padded;     /* packed, a multiple of 64 */
     bool is_coded;         /* of a package: see coded.h */
+    bool had_goal;         /* of a package: bits or a step were asked for, so no coded bytes were copied */
     uint64_t n_stored;     /* of a package: bytes in the file */
     size_t place;          /* private: of a package, index into its tensors */
     size_t n_spans;        /* private: of a checkpoint, where the packed bytes come from */
