@@ -6,6 +6,7 @@
 #include "cmd_check_answers.h"
 #include "cmd_convert.h"
 #include "cmd_eval.h"
+#include "cmd_generate.h"
 #include "cmd_inspect.h"
 #include "cmd_pack.h"
 #include "cmd_plan.h"
@@ -23,19 +24,13 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct moeq_verb *const verbs[] = {&moeq_verb_inspect,
-                                                &moeq_verb_check,
-                                                &moeq_verb_convert,
-                                                &moeq_verb_verify,
-                                                &moeq_verb_eval,
-                                                &moeq_verb_check_answers,
-                                                &moeq_verb_tokenize,
-                                                &moeq_verb_calibrate,
-                                                &moeq_verb_plan,
-                                                &moeq_verb_quantize,
-                                                &moeq_verb_pack,
-                                                &moeq_verb_bench,
-                                                NULL};
+static const struct moeq_verb *const verbs[] = {&moeq_verb_inspect,   &moeq_verb_check,
+                                                &moeq_verb_convert,   &moeq_verb_verify,
+                                                &moeq_verb_eval,      &moeq_verb_check_answers,
+                                                &moeq_verb_generate,  &moeq_verb_tokenize,
+                                                &moeq_verb_calibrate, &moeq_verb_plan,
+                                                &moeq_verb_quantize,  &moeq_verb_pack,
+                                                &moeq_verb_bench,     NULL};
 
 static const struct moeq_verb *find_verb(const char *name)
 {

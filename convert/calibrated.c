@@ -10,7 +10,7 @@ void moeq_calibrated_init(struct moeq_calibrated *calibrated, const struct moeq_
     *calibrated = (struct moeq_calibrated){
         .statistics = statistics,
         .pool = pool,
-        .options = {.damping = 0.05, .activation_order = true, .pivot_weights = true},
+        .options = {.damping = 0.02, .activation_order = true, .pivot_weights = true},
         .borrowed = MOEQ_BORROWED_TOKENS,
         .mean_layer = -1,
         .layer = -1};

@@ -13,7 +13,8 @@ static const struct moeq_help_escape in_fish[] = {{'\'', "\\'"}, {'\\', "\\\\"},
 /* No file, and no word that is known. */
 static bool is_amount(const struct moeq_option *option)
 {
-    return option->kind == MOEQ_OPTION_NUMBER || option->kind == MOEQ_OPTION_BYTES;
+    return option->kind == MOEQ_OPTION_NUMBER || option->kind == MOEQ_OPTION_REAL ||
+           option->kind == MOEQ_OPTION_BYTES;
 }
 
 /* The branches for words that stand behind an option with a value. */

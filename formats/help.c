@@ -50,7 +50,8 @@ static const char *option_note(const struct moeq_option *option, char note[NOTE_
     note[0] = '\0';
     if (option->kind == MOEQ_OPTION_LIST)
         snprintf(note, NOTE_CAPACITY, " (may be given several times)");
-    else if (option->kind == MOEQ_OPTION_NUMBER && option->max != UINT64_MAX)
+    else if (option->kind == MOEQ_OPTION_REAL ||
+             (option->kind == MOEQ_OPTION_NUMBER && option->max != UINT64_MAX))
         snprintf(note, NOTE_CAPACITY, " (%llu to %llu)", min, max);
     else if (option->kind == MOEQ_OPTION_NUMBER && option->min)
         snprintf(note, NOTE_CAPACITY, " (at least %llu)", min);

@@ -83,6 +83,14 @@ json_t *moeq_json_load(const char *path, size_t max_bytes, struct moeq_error *er
     return value;
 }
 
+json_t *moeq_json_load_if_there(const char *dir, const char *name, size_t max_bytes, struct moeq_error *err)
+{
+    char *path = moeq_path_join(dir, name, err);
+    json_t *json = path && moeq_path_exists(path) ? moeq_json_load(path, max_bytes, err) : NULL;
+    free(path);
+    return json;
+}
+
 static const json_t *member(const json_t *object, const char *key)
 {
     const json_t *value = json_object_get(object, key);

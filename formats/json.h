@@ -20,6 +20,9 @@ json_t *moeq_json_parse(const void *data, size_t n, struct moeq_error *err);
 /* Reads and parses a file of at most max_bytes whose top level must be an object. */
 json_t *moeq_json_load(const char *path, size_t max_bytes, struct moeq_error *err);
 
+/* The same of DIR/NAME. NULL where there is none, or with *err set where it cannot be read. */
+json_t *moeq_json_load_if_there(const char *dir, const char *name, size_t max_bytes, struct moeq_error *err);
+
 /* Getters over an object. A missing key is MOEQ_DAMAGED unless the name says `_or`: then a missing or null
  * value gives the fallback. Wrong types and values out of range are always MOEQ_DAMAGED and name the key.
  * Whole numbers may be written as reals (32.0), as some releases do. */

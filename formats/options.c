@@ -165,6 +165,23 @@ static enum moeq_status set_number(const struct parse *p, const struct moeq_opti
     return MOEQ_OK;
 }
 
+/* Digits with at most one point: strtod would take "inf", "1e3" and hexadecimals. */
+static enum moeq_status set_real(const struct parse *p, const struct moeq_option *option, const char *value)
+{
+    const size_t n = strlen(value), n_whole = strspn(value, "0123456789");
+    const char *rest = value + n_whole + (value[n_whole] == '.');
+    const size_t n_rest = strspn(rest, "0123456789");
+    const double number = strtod(value, NULL);
+    if (n_whole + n_rest > 0 && rest[n_rest] == '\0' && n < MAX_NAME && number >= (double)option->min &&
+        number <= (double)option->max) {
+        *(double *)field(p->options, option) = number;
+        return MOEQ_OK;
+    }
+    moeq_fail(p->err, MOEQ_USAGE, "--%s is a number from %llu to %llu, found '%.200s'", option->name,
+              (unsigned long long)option->min, (unsigned long long)option->max, value);
+    return with_help_hint(p);
+}
+
 /* "a|b" as "a, b". */
 static void list_choices(const char *choices, char *dst, size_t capacity)
 {
@@ -263,6 +280,8 @@ static enum moeq_status set_value(const struct parse *p, const struct moeq_optio
     *given = true;
     if (option->kind == MOEQ_OPTION_NUMBER)
         return set_number(p, option, value);
+    if (option->kind == MOEQ_OPTION_REAL)
+        return set_real(p, option, value);
     if (option->kind == MOEQ_OPTION_BYTES)
         return set_bytes(p, option, value);
     if (option->kind == MOEQ_OPTION_CHOICE)

@@ -15,6 +15,7 @@ enum moeq_option_kind {
     MOEQ_OPTION_TEXT,   /* const char *, NULL where not given */
     MOEQ_OPTION_LIST,   /* struct moeq_list, every one given, in order */
     MOEQ_OPTION_NUMBER, /* uint64_t in decimal, bounded by min and max; 0 where not given */
+    MOEQ_OPTION_REAL,   /* double in decimal, as 0.6, bounded by min and max; 0 where not given */
     MOEQ_OPTION_BYTES,  /* uint64_t: 512M, 4G, 1.5GiB (powers of 1024), 4GB (of 1000); 0 where not given */
     MOEQ_OPTION_CHOICE  /* const char *, one of the words in `choices`; NULL where not given */
 };
@@ -31,7 +32,7 @@ struct moeq_option {
     const char *value; /* placeholder in help ("FILE"), NULL for a flag */
     const char *help;  /* one sentence, no full stop */
     size_t offset;     /* offsetof in the verb's options struct */
-    uint64_t min, max; /* MOEQ_OPTION_NUMBER */
+    uint64_t min, max; /* MOEQ_OPTION_NUMBER, _REAL */
     const char
         *choices; /* MOEQ_OPTION_CHOICE: "a|b|c"; MOEQ_OPTION_TEXT: the value where none follows, or NULL */
 };

@@ -75,7 +75,7 @@ struct moeq_budget moeq_verb_budget(uint64_t wanted, uint64_t held)
 {
     const uint64_t used = moeq_resident_memory() + SMALL_MEMORY + held;
     const uint64_t most = wanted ? wanted : moeq_available_memory() / 8 * 7;
-    return (struct moeq_budget){wanted, used, most > used ? most - used : 0};
+    return (struct moeq_budget){.wanted = wanted, .used = used, .n_bytes = most > used ? most - used : 0};
 }
 
 enum moeq_status moeq_verb_check_budget(const struct moeq_budget *budget, uint64_t planned, uint64_t least,
@@ -89,8 +89,8 @@ enum moeq_status moeq_verb_check_budget(const struct moeq_budget *budget, uint64
               moeq_size_text((double)budget->wanted, given), moeq_size_text((double)least, needed));
     moeq_error_in_file(err, path);
     /* What the process uses by itself differs a little from run to run. */
-    moeq_error_hint(err, "give --mem %lluM, or a smaller --ctx",
-                    (unsigned long long)(least / (1u << 20) + 2));
+    moeq_error_hint(err, "give --mem %lluM, or %s", (unsigned long long)(least / (1u << 20) + 2),
+                    budget->instead ? budget->instead : "a smaller --ctx");
     return MOEQ_OVER_MEMORY;
 }
 

@@ -72,6 +72,7 @@ struct moeq_budget {
     uint64_t wanted; /* --mem, 0 where it was not given */
     uint64_t used; /* by the process already, by `held`, and by what no plan counts: stacks, the allocator */
     uint64_t n_bytes;
+    const char *instead; /* of more memory, for a hint; NULL: a smaller --ctx */
 };
 
 /* What --mem, or otherwise most of what is free, leaves beside what is used already and `held` bytes. */

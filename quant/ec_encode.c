@@ -7,8 +7,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define EXPLICIT     255   /* a table of its own */
-#define BIT_PRICE    0.087 /* of squared steps: about the error that a bit more takes away, 2 ln 2 / 12 */
+#define EXPLICIT 255 /* a table of its own */
+#define BIT_PRICE                                                                                            \
+    0.05 /* of squared steps, for a bit: what held-out text likes best at 1.6 and 2.3 bits; it hardly        \
+            matters above 3 */
 #define SAMPLE_ROWS  (4 * MOEQ_LANES)
 #define CHUNK_BYTES  30.0 /* that a chunk adds to its information */
 #define LEAST_STEP   0x1p-60

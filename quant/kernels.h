@@ -56,6 +56,10 @@ struct moeq_kernels {
                                          uint64_t ldo);
     /* Sum of a[i] * b[i], in an order of the set's own. */
     float (*dot)(const float *a, const float *b, uint64_t n);
+    /* out[i] = sum over r of weights[r] * x[r * ldx + i], for i < n, in the order of the rows. float32; fused
+     * where the set has fused instructions. */
+    void (*mix_rows)(const float *weights, const float *x, uint64_t ldx, uint64_t n_rows, uint64_t n,
+                     float *out);
 
     /* The sum of exp(x[i] - shift), and where `other` is not NULL in *cross that of exp(x[i] - shift) * (x[i]
      * - other[i]), in float64, in an order of the set's own. x[i] <= shift; NaN gives NaN. */

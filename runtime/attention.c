@@ -7,7 +7,6 @@
 #include "kernels.h"
 #include "model.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 /* Activations of a chunk of tokens; every array is [chunk, its width]. */
@@ -40,12 +39,11 @@ struct attention {
     size_t branch;            /* if so, of that one alone */
 };
 
-/* q or q_a and q_b, kv_a, kv_b, o; returns how many. */
-static size_t list_matrices(const struct moeq_run *run, int layer,
-                            const struct moeq_weight *weights[MOEQ_MAX_UNIT])
+size_t moeq_attention_weights(const struct moeq_source *source, int layer,
+                              const struct moeq_weight *weights[MOEQ_MAX_UNIT])
 {
-    const struct moeq_source *s = run->source;
-    const bool low_rank = run->config->q_rank > 0;
+    const struct moeq_source *s = source;
+    const bool low_rank = s->config.q_rank > 0;
     size_t n = 0;
     weights[n++] = moeq_source_part(s, low_rank ? MOEQ_PART_Q_A : MOEQ_PART_Q, layer, -1);
     if (low_rank)
@@ -59,7 +57,7 @@ static size_t list_matrices(const struct moeq_run *run, int layer,
 enum moeq_status moeq_layer_ask_attention(struct moeq_run *run, int layer, struct moeq_error *err)
 {
     const struct moeq_weight *weights[MOEQ_MAX_UNIT];
-    return moeq_loader_ask(run->loader, weights, list_matrices(run, layer, weights), err);
+    return moeq_loader_ask(run->loader, weights, moeq_attention_weights(run->source, layer, weights), err);
 }
 
 static void use_matrices(struct attention *a, const struct moeq_matrix *m)
@@ -111,34 +109,25 @@ static void place_work(struct attention *a, float *base)
     w->heads = w->kv + n * a->kv_width;
 }
 
-static enum moeq_status norm_input(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                                   struct moeq_error *err)
+static enum moeq_status norm_input(const struct attention *a, struct moeq_error *err)
 {
-    const struct attention *a = context;
     const struct moeq_config *c = a->run->config;
-    (void)worker;
-    (void)err;
-    for (uint64_t t = begin; t < end; t++)
-        moeq_rms_norm(a->hidden + t * c->hidden, a->norm, c->hidden, c->norm_eps,
-                      a->work.input + t * c->hidden);
-    return MOEQ_OK;
+    return moeq_norm_rows(a->run->pool, a->hidden, c->hidden, a->norm, a->n_chunk, c->hidden, c->norm_eps,
+                          a->work.input, c->hidden, err);
 }
 
-static enum moeq_status norm_latents(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                                     struct moeq_error *err)
+static enum moeq_status norm_latents(const struct attention *a, struct moeq_error *err)
 {
-    const struct attention *a = context;
-    const struct moeq_config *c = a->run->config;
-    (void)worker;
-    (void)err;
-    for (uint64_t t = begin; t < end; t++) {
-        float *latent = a->work.latent + t * c->q_rank;
-        if (c->q_rank)
-            moeq_rms_norm(latent, a->q_norm, c->q_rank, c->latent_norm_eps, latent);
-        moeq_rms_norm(a->work.kv_a + t * (c->kv_rank + c->qk_rope), a->kv_norm, c->kv_rank,
-                      c->latent_norm_eps, a->work.c_kv + t * c->kv_rank);
-    }
-    return MOEQ_OK;
+    const struct moeq_run *run = a->run;
+    const struct moeq_config *c = run->config;
+    const struct attention_work *w = &a->work;
+    enum moeq_status status = MOEQ_OK;
+    if (c->q_rank)
+        status = moeq_norm_rows(run->pool, w->latent, c->q_rank, a->q_norm, a->n_chunk, c->q_rank,
+                                c->latent_norm_eps, w->latent, c->q_rank, err);
+    return status ? status
+                  : moeq_norm_rows(run->pool, w->kv_a, c->kv_rank + c->qk_rope, a->kv_norm, a->n_chunk,
+                                   c->kv_rank, c->latent_norm_eps, w->c_kv, c->kv_rank, err);
 }
 
 /* Positions count from the start of each window. */
@@ -205,7 +194,7 @@ static enum moeq_status attend_chunk(struct attention *a, struct moeq_error *err
     const struct moeq_config *c = run->config;
     const struct attention_work *w = &a->work;
     const uint64_t n = a->n_chunk, kv_a_width = c->kv_rank + c->qk_rope;
-    enum moeq_status status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, norm_input, a, err);
+    enum moeq_status status = norm_input(a, err);
 #define INPUT(part, from, width)                                                                             \
     if (!status)                                                                                             \
     status = set_inputs(a, part, (from), (width), err)
@@ -216,7 +205,7 @@ static enum moeq_status attend_chunk(struct attention *a, struct moeq_error *err
     MULTIPLY(a->q, c->q_rank ? w->latent : w->q, c->q_rank ? c->q_rank : a->q_width);
     MULTIPLY(a->kv_a, w->kv_a, kv_a_width);
     if (!status)
-        status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, norm_latents, a, err);
+        status = norm_latents(a, err);
     if (!status && a->indexer.k_norm)
         status = moeq_indexer_choose(&a->indexer, run, w->input, w->latent, n, a->selected, err);
     if (c->q_rank) {
@@ -275,7 +264,8 @@ static enum moeq_status replace_matrices(struct attention *a, struct moeq_error 
 {
     const struct moeq_run *run = a->run;
     const struct moeq_weight *weights[MOEQ_MAX_UNIT];
-    const struct moeq_unit unit = {a->layer, -1, weights, list_matrices(run, a->layer, weights)};
+    const struct moeq_unit unit = {a->layer, -1, weights,
+                                   moeq_attention_weights(run->source, a->layer, weights)};
     a->sets = moeq_calloc(run->branches->n * unit.n, sizeof *a->sets, err);
     return a->sets ? moeq_branches_replace(run->branches, &unit, a->loaded, show_branch, a, a->sets, err)
                    : MOEQ_OVER_MEMORY;
@@ -324,14 +314,4 @@ uint64_t moeq_layer_work_bytes(const struct moeq_config *config, uint64_t chunk)
         (MOEQ_MAX_BLOCK_ROWS - 1) * (uint64_t)config->n_heads * (config->qk_nope + config->qk_rope);
     const uint64_t attention = floats_per_token(config) * chunk + behind, router = config->n_experts * chunk;
     return (attention > router ? attention : router) * sizeof(float);
-}
-
-void moeq_rms_norm(const float *x, const float *gain, uint64_t n, double eps, float *out)
-{
-    double sum = 0;
-    for (uint64_t i = 0; i < n; i++)
-        sum += (double)x[i] * x[i];
-    const float factor = (float)(1 / sqrt(sum / (double)n + eps));
-    for (uint64_t i = 0; i < n; i++)
-        out[i] = gain[i] * (x[i] * factor);
 }

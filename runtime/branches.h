@@ -16,8 +16,6 @@ struct moeq_unit {
     size_t n;
 };
 
-#define MOEQ_MAX_UNIT 5 /* matrices */
-
 enum moeq_wish {
     MOEQ_SAME,             /* the source's matrices will do */
     MOEQ_OTHER,            /* others will be given */

@@ -31,15 +31,6 @@ static const struct moeq_option options_table[] = {
 
 #define MAX_CONFIG_BYTES (16u << 20)
 
-/* A JSON file of the folder; NULL where there is none, or with *err set where it cannot be read. */
-static json_t *load_member(const char *folder, const char *name, struct moeq_error *err)
-{
-    char *path = moeq_path_join(folder, name, err);
-    json_t *json = path && moeq_path_exists(path) ? moeq_json_load(path, MAX_CONFIG_BYTES, err) : NULL;
-    free(path);
-    return json;
-}
-
 /* The name of the token, "…" or {"content": "…"}; NULL where the file does not say. */
 static const char *bos_name(const json_t *config)
 {
@@ -54,8 +45,8 @@ static enum moeq_status add_bos(const struct moeq_tokenizer *tokenizer, const ch
     uint64_t id = UINT64_MAX;
     enum moeq_status status = MOEQ_OK;
     struct moeq_error local = {0}, *e = err ? err : &local;
-    json_t *named = load_member(folder, "tokenizer_config.json", e);
-    json_t *numbered = e->status ? NULL : load_member(folder, "config.json", e);
+    json_t *named = moeq_json_load_if_there(folder, "tokenizer_config.json", MAX_CONFIG_BYTES, e);
+    json_t *numbered = e->status ? NULL : moeq_json_load_if_there(folder, "config.json", MAX_CONFIG_BYTES, e);
     const char *name = bos_name(named);
     if (e->status)
         status = e->status;

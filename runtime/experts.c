@@ -1,35 +1,20 @@
 #include "experts.h"
 
+#include "assignment.h"
 #include "branches.h"
 #include "interrupt.h"
 #include "mlp.h"
 
 #include <stdlib.h>
 
-/* Which experts have tokens, and those of a group sorted by expert, ascending in both: begins[e] …
- * begins[e+1] index rows (of the group) and weights. */
-struct assignment {
-    bool *is_used; /* [n_experts], by any token of the sweep */
-    uint64_t *begins;
-    uint32_t *rows;
-    float *weights;
-};
-
 struct experts {
     struct moeq_run *run;
     int layer;
-    struct assignment assignment;
-    uint32_t first, end;   /* the experts that are held */
-    struct moeq_mlp *mlps; /* [n_experts]: those that are loaded */
+    bool *is_used;                     /* [n_experts], by any token of the sweep */
+    struct moeq_assignment assignment; /* of the group that is in memory */
+    uint32_t first, end;               /* the experts that are held */
+    struct moeq_mlp *mlps;             /* [n_experts]: those that are loaded */
 };
-
-static void assignment_free(struct assignment *a)
-{
-    free(a->is_used);
-    free(a->begins);
-    free(a->rows);
-    free(a->weights);
-}
 
 static void mark_used(const struct moeq_run *run, bool *is_used)
 {
@@ -37,37 +22,17 @@ static void mark_used(const struct moeq_run *run, bool *is_used)
         is_used[run->experts[i]] = true;
 }
 
-static enum moeq_status assignment_init(struct assignment *a, const struct moeq_run *run,
-                                        struct moeq_error *err)
+static enum moeq_status prepare(struct experts *x, struct moeq_error *err)
 {
+    const struct moeq_run *run = x->run;
     const struct moeq_config *c = run->config;
     const uint64_t n = (run->observer || run->branches ? run->n_tokens : run->states.n_group * c->top_k);
-    *a = (struct assignment){0};
-    a->is_used = moeq_calloc(c->n_experts, sizeof *a->is_used, err);
-    a->begins = moeq_calloc((uint64_t)c->n_experts + 2, sizeof *a->begins, err);
-    a->rows = moeq_calloc(n, sizeof *a->rows, err);
-    a->weights = moeq_calloc(n, sizeof *a->weights, err);
-    if (!a->is_used || !a->begins || !a->rows || !a->weights)
+    x->is_used = moeq_calloc(c->n_experts, sizeof *x->is_used, err);
+    x->mlps = moeq_calloc(c->n_experts, sizeof *x->mlps, err);
+    if (!x->is_used || !x->mlps)
         return MOEQ_OVER_MEMORY;
-    mark_used(run, a->is_used);
-    return MOEQ_OK;
-}
-
-/* Sorts the picks of the group that is in memory. */
-static void assign(const struct moeq_run *run, struct assignment *a)
-{
-    const struct moeq_config *c = run->config;
-    const uint64_t first = run->states.first * c->top_k, n = run->states.n * c->top_k;
-    memset(a->begins, 0, ((uint64_t)c->n_experts + 2) * sizeof *a->begins);
-    for (uint64_t i = 0; i < n; i++)
-        a->begins[run->experts[first + i] + 2]++;
-    for (uint32_t e = 2; e < c->n_experts + 2; e++)
-        a->begins[e] += a->begins[e - 1];
-    for (uint64_t i = 0; i < n; i++) { /* begins[e + 1] walks from the start of e to its end */
-        const uint64_t at = a->begins[run->experts[first + i] + 1]++;
-        a->rows[at] = (uint32_t)(i / c->top_k);
-        a->weights[at] = run->weights[first + i];
-    }
+    mark_used(run, x->is_used);
+    return moeq_assignment_init(&x->assignment, c->n_experts, n, err);
 }
 
 enum moeq_status moeq_experts_ask(struct moeq_run *run, int layer, struct moeq_error *err)
@@ -89,12 +54,14 @@ static enum moeq_status run_group(void *context, struct moeq_error *err)
 {
     struct experts *x = context;
     struct moeq_run *run = x->run;
-    const struct assignment *a = &x->assignment;
+    const struct moeq_assignment *a = &x->assignment;
     const bool is_last = run->states.first + run->states.n == run->n_tokens;
     enum moeq_status status = MOEQ_OK;
-    assign(run, &x->assignment);
+    const uint64_t first = run->states.first * run->config->top_k;
+    moeq_assignment_sort(&x->assignment, run->config->n_experts, run->experts + first, run->weights + first,
+                         run->states.n, run->config->top_k);
     for (uint32_t e = x->first; !status && e < x->end; e++) {
-        if (!a->is_used[e])
+        if (!x->is_used[e])
             continue;
         status = moeq_interrupt_check(err);
         if (!status && run->states.first == 0)
@@ -118,7 +85,7 @@ static uint32_t end_of_held(const struct experts *x)
     if (run->states.n_group == run->n_tokens)
         return run->config->n_experts;
     for (; e < run->config->n_experts; e++) {
-        if (!x->assignment.is_used[e])
+        if (!x->is_used[e])
             continue;
         const uint64_t n = moeq_mlp_bytes(run->source, MOEQ_PART_EXPERT_GATE, x->layer, (int)e);
         largest = moeq_larger(largest, n);
@@ -267,7 +234,7 @@ static enum moeq_status run_expert(struct picks *p, struct moeq_mlp *sets, struc
 static enum moeq_status run_one_by_one(struct experts *x, struct moeq_error *err)
 {
     struct moeq_run *run = x->run;
-    const struct assignment *a = &x->assignment;
+    const struct moeq_assignment *a = &x->assignment;
     const uint64_t n = run->chunk * run->config->hidden;
     struct room room = {moeq_calloc(n, sizeof(float), err), moeq_calloc(n, sizeof(float), err),
                         moeq_calloc(run->chunk, sizeof(uint64_t), err)};
@@ -276,7 +243,7 @@ static enum moeq_status run_one_by_one(struct experts *x, struct moeq_error *err
     enum moeq_status status =
         room.normed && room.hidden && room.rows && (sets || !run->branches) ? MOEQ_OK : MOEQ_OVER_MEMORY;
     for (uint32_t e = 0; !status && e < run->config->n_experts; e++) {
-        if (!a->is_used[e])
+        if (!x->is_used[e])
             continue;
         struct picks p = {.x = x, .expert = e, .tokens = a->rows, .weights = a->weights, .room = &room};
         p.n = list_tokens(run, e, a->rows, a->weights);
@@ -292,9 +259,7 @@ static enum moeq_status run_one_by_one(struct experts *x, struct moeq_error *err
 enum moeq_status moeq_experts_run(struct moeq_run *run, int layer, struct moeq_error *err)
 {
     struct experts x = {.run = run, .layer = layer};
-    enum moeq_status status = assignment_init(&x.assignment, run, err);
-    if (!status && !(x.mlps = moeq_calloc(run->config->n_experts, sizeof *x.mlps, err)))
-        status = MOEQ_OVER_MEMORY;
+    enum moeq_status status = prepare(&x, err);
     if (!status && (run->observer || run->branches)) {
         status = run_one_by_one(&x, err);
         x.first = run->config->n_experts;
@@ -303,7 +268,8 @@ enum moeq_status moeq_experts_run(struct moeq_run *run, int layer, struct moeq_e
         x.end = end_of_held(&x);
         status = moeq_states_each(&run->states, MOEQ_HIDDEN | MOEQ_NORMED, MOEQ_HIDDEN, run_group, &x, err);
     }
-    assignment_free(&x.assignment);
+    moeq_assignment_free(&x.assignment);
+    free(x.is_used);
     free(x.mlps);
     return status;
 }

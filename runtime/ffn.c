@@ -3,26 +3,20 @@
 #include "experts.h"
 #include "mlp.h"
 #include "model.h"
-#include "router.h"
+#include "routing.h"
 
-#include <math.h>
 #include <stdlib.h>
-
-#define TOKEN_GRAIN 16
 
 struct ffn {
     struct moeq_run *run;
     int layer;
     bool moe;
     float *norm;
-    struct moeq_matrix router;
-    float *router_bias;
+    struct moeq_routing routing;
+    float *router_bias, *router_scratch;
     struct moeq_mlp mlp;   /* that every token goes through; as loaded, then that of the current branch */
     struct moeq_mlp *sets; /* [branches], NULL: none */
     size_t branch;         /* whose inputs are shown */
-    float *logits;         /* [chunk, n_experts] */
-    float *router_scratch; /* [jobs, 2 * n_experts] */
-    uint64_t first;        /* token of the group that the current chunk begins with */
 };
 
 uint64_t moeq_chunk_tokens(const struct moeq_run *run, uint64_t first, uint64_t left)
@@ -36,55 +30,17 @@ uint64_t moeq_chunk_tokens(const struct moeq_run *run, uint64_t first, uint64_t 
 
 /* ---- norm and router ---- */
 
-static enum moeq_status norm_tokens(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                                    struct moeq_error *err)
-{
-    const struct ffn *f = context;
-    const struct moeq_states *states = &f->run->states;
-    const uint64_t width = states->width;
-    (void)worker;
-    (void)err;
-    for (uint64_t t = begin; t < end; t++)
-        moeq_rms_norm(states->hidden + t * width, f->norm, width, f->run->config->norm_eps,
-                      states->normed + t * width);
-    return MOEQ_OK;
-}
-
-static enum moeq_status route_tokens(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                                     struct moeq_error *err)
-{
-    const struct ffn *f = context;
-    const struct moeq_config *c = f->run->config;
-    float *scratch = f->router_scratch + (uint64_t)worker * 2 * c->n_experts;
-    for (uint64_t t = begin; t < end; t++) {
-        float *logits = f->logits + t * c->n_experts;
-        for (uint32_t e = 0; e < c->n_experts; e++)
-            if (!isfinite(logits[e]))
-                return moeq_fail(err, MOEQ_DAMAGED,
-                                 "the router's output is not finite: weights of this or an "
-                                 "earlier layer are damaged");
-        const uint64_t at = (f->run->states.first + f->first + t) * c->top_k;
-        moeq_router_choose(c, logits, f->router_bias, scratch, f->run->experts + at, f->run->weights + at);
-    }
-    return MOEQ_OK;
-}
-
 static enum moeq_status route_group(struct ffn *f, struct moeq_error *err)
 {
     struct moeq_run *run = f->run;
-    const struct moeq_config *c = run->config;
     const struct moeq_states *states = &run->states;
+    const uint64_t top_k = run->config->top_k;
     enum moeq_status status = MOEQ_OK;
-    for (f->first = 0; !status && f->first < states->n; f->first += run->chunk) {
-        const uint64_t left = states->n - f->first, n = left < run->chunk ? left : run->chunk;
-        status =
-            moeq_activations_set(&run->inputs, run->pool, MOEQ_EXACT, states->normed + f->first * c->hidden,
-                                 c->hidden, NULL, n, c->hidden, err);
-        if (!status)
-            status =
-                moeq_matmul(run->pool, &run->scratch, &f->router, &run->inputs, f->logits, c->n_experts, err);
-        if (!status)
-            status = moeq_pool_for(run->pool, n, TOKEN_GRAIN, route_tokens, f, err);
+    for (uint64_t first = 0; !status && first < states->n; first += run->chunk) {
+        const uint64_t left = states->n - first, n = left < run->chunk ? left : run->chunk;
+        const uint64_t at = (states->first + first) * top_k;
+        status = moeq_route(run, &f->routing, states->normed + first * states->width, n, run->experts + at,
+                            run->weights + at, err);
     }
     return status;
 }
@@ -106,7 +62,10 @@ static enum moeq_status observe_router(const struct ffn *f, struct moeq_error *e
 static enum moeq_status prepare_group(void *context, struct moeq_error *err)
 {
     struct ffn *f = context;
-    enum moeq_status status = moeq_pool_for(f->run->pool, f->run->states.n, TOKEN_GRAIN, norm_tokens, f, err);
+    const struct moeq_states *states = &f->run->states;
+    const uint64_t width = states->width;
+    enum moeq_status status = moeq_norm_rows(f->run->pool, states->hidden, width, f->norm, states->n, width,
+                                             f->run->config->norm_eps, states->normed, width, err);
     if (!status && f->moe && f->run->observer)
         status = observe_router(f, err);
     return status || !f->moe ? status : route_group(f, err);
@@ -117,12 +76,15 @@ static enum moeq_status load_router(struct ffn *f, struct moeq_error *err)
     struct moeq_run *run = f->run;
     const struct moeq_config *c = run->config;
     const struct moeq_weight *weight = moeq_source_part(run->source, MOEQ_PART_ROUTER, f->layer, -1);
-    enum moeq_status status = moeq_source_load(run->source, &weight, 1, &run->packed, &f->router, err);
+    enum moeq_status status =
+        moeq_source_load(run->source, &weight, 1, &run->packed, &f->routing.router, err);
     if (!status && c->correction_bias)
         status = moeq_model_vector(run->source, MOEQ_PART_ROUTER_BIAS, f->layer, &f->router_bias, err);
     if (!status && !(f->router_scratch = moeq_calloc((uint64_t)moeq_pool_jobs(run->pool) * 2 * c->n_experts,
                                                      sizeof *f->router_scratch, err)))
         status = MOEQ_OVER_MEMORY;
+    f->routing.bias = f->router_bias;
+    f->routing.scratch = f->router_scratch;
     return status;
 }
 
@@ -133,7 +95,7 @@ static enum moeq_status prepare(struct ffn *f, struct moeq_error *err)
     enum moeq_status status = moeq_model_vector(run->source, MOEQ_PART_FFN_NORM, f->layer, &f->norm, err);
     if (!status)
         status = moeq_bytes_resize(&run->work, (size_t)moeq_layer_work_bytes(run->config, run->chunk), err);
-    f->logits = (float *)(void *)run->work.data;
+    f->routing.logits = (float *)(void *)run->work.data;
     if (!status && f->moe)
         status = load_router(f, err);
     if (!status)

@@ -7,6 +7,7 @@
 
 #include "loader.h"
 #include "matmul.h"
+#include "norm.h"
 #include "rope.h"
 #include "source.h"
 #include "states.h"
@@ -40,6 +41,8 @@ struct moeq_observer {
                              last the end of all: chunks do not cross them. NULL: one part */
     size_t n_ends;
 };
+
+#define MOEQ_MAX_UNIT 5 /* matrices of attention, and the most that are loaded as one */
 
 /* What the layers of a sweep share. */
 struct moeq_run {
@@ -91,7 +94,8 @@ uint64_t moeq_layer_work_bytes(const struct moeq_config *config, uint64_t chunk)
 /* The widest MLP: dense, shared or routed. */
 uint64_t moeq_ffn_width(const struct moeq_config *config);
 
-/* out[i] = x[i] * gain[i] / sqrt(mean(x^2) + eps). out may be x. */
-void moeq_rms_norm(const float *x, const float *gain, uint64_t n, double eps, float *out);
+/* The matrices of a layer's attention: q, or q_a and q_b, then kv_a, kv_b, o; returns how many. */
+size_t moeq_attention_weights(const struct moeq_source *source, int layer,
+                              const struct moeq_weight *weights[MOEQ_MAX_UNIT]);
 
 #endif

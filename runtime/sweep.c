@@ -6,8 +6,6 @@
 
 #include <stdlib.h>
 
-#define TOKEN_GRAIN 16
-
 static enum moeq_status allocate(struct moeq_run *run, const struct moeq_sweep_plan *plan,
                                  struct moeq_error *err)
 {
@@ -132,24 +130,13 @@ struct norming {
     float *gain;
 };
 
-static enum moeq_status norm_tokens(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                                    struct moeq_error *err)
-{
-    const struct norming *n = context;
-    const uint64_t width = n->run->config->hidden;
-    (void)worker;
-    (void)err;
-    for (uint64_t t = begin; t < end; t++) {
-        float *hidden = n->run->states.hidden + t * width;
-        moeq_rms_norm(hidden, n->gain, width, n->run->config->norm_eps, hidden);
-    }
-    return MOEQ_OK;
-}
-
 static enum moeq_status norm_group(void *context, struct moeq_error *err)
 {
     const struct norming *n = context;
-    return moeq_pool_for(n->run->pool, n->run->states.n, TOKEN_GRAIN, norm_tokens, context, err);
+    float *hidden = n->run->states.hidden;
+    const uint64_t width = n->run->config->hidden;
+    return moeq_norm_rows(n->run->pool, hidden, width, n->gain, n->run->states.n, width,
+                          n->run->config->norm_eps, hidden, width, err);
 }
 
 static enum moeq_status apply_final_norm(struct moeq_run *run, struct moeq_error *err)

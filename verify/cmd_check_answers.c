@@ -1,5 +1,6 @@
 #include "cmd_check_answers.h"
 
+#include "answer_member.h"
 #include "answers.h"
 #include "text.h"
 #include "tokenizer.h"
@@ -28,44 +29,14 @@ struct results {
     size_t n[3]; /* by verdict */
 };
 
-/* The text of a member; a number counts as its text. Empty where it is null. */
-static enum moeq_status text_of(const json_t *line, const char *key, char number[32], const char **out,
-                                size_t *n, struct moeq_error *err)
-{
-    const json_t *value = json_object_get(line, key);
-    *out = number;
-    number[0] = '\0';
-    if (!value)
-        return moeq_fail(err, MOEQ_DAMAGED, "the key \"%s\" is missing", key);
-    if (json_is_string(value)) {
-        *out = json_string_value(value);
-        *n = json_string_length(value);
-        return MOEQ_OK;
-    }
-    if (json_is_integer(value))
-        snprintf(number, 32, "%lld", (long long)json_integer_value(value));
-    else if (json_is_boolean(value))
-        snprintf(number, 32, "%s", json_is_true(value) ? "true" : "false");
-    else if (json_is_real(value)) /* the shortest decimal that gives the same number */
-        for (int digits = 15; digits <= 17; digits++) {
-            snprintf(number, 32, "%.*g", digits, json_real_value(value));
-            if (strtod(number, NULL) == json_real_value(value))
-                break;
-        }
-    else if (!json_is_null(value))
-        return moeq_fail(err, MOEQ_DAMAGED, "\"%s\" must be a string or a number", key);
-    *n = strlen(number);
-    return MOEQ_OK;
-}
-
 static enum moeq_status check_line(const json_t *line, struct moeq_answer *answer, struct moeq_error *err)
 {
-    char numbers[2][32];
+    char numbers[2][MOEQ_ANSWER_NUMBER];
     const char *reference, *response;
     size_t n_reference = 0, n_response = 0;
-    enum moeq_status status = text_of(line, "answer", numbers[0], &reference, &n_reference, err);
+    enum moeq_status status = moeq_answer_member(line, "answer", numbers[0], &reference, &n_reference, err);
     if (!status)
-        status = text_of(line, "response", numbers[1], &response, &n_response, err);
+        status = moeq_answer_member(line, "response", numbers[1], &response, &n_response, err);
     return status ? status : moeq_answer_check(reference, n_reference, response, n_response, answer, err);
 }
 

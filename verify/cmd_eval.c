@@ -1,5 +1,6 @@
 #include "cmd_eval.h"
 
+#include "eval_tasks.h"
 #include "evaluate.h"
 #include "model.h"
 #include "text.h"
@@ -12,6 +13,7 @@ struct eval_options {
     const char *text, *reference, *convention;
     uint64_t context, windows, memory;
     bool exact;
+    struct moeq_eval_tasks tasks;
 };
 
 #define OPTION(field) offsetof(struct eval_options, field)
@@ -36,6 +38,7 @@ static const struct moeq_option options_table[] = {
      "memory to use at most, as 4G; default: most of what is free. Hidden states that have no room go to a "
      "file in $TMPDIR, or /var/tmp; does not count what a compressed archive is decompressed to",
      OPTION(memory), 0, 0, NULL},
+    MOEQ_EVAL_TASKS_OPTIONS(OPTION(tasks)),
     MOEQ_LENIENT_OPTION,
     MOEQ_COMMON_OPTIONS,
     {NULL, 0, 0, NULL, NULL, 0, 0, 0, NULL},
@@ -230,8 +233,15 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
     struct eval e = {.options = options};
     (void)n_positional;
     e.llama = e.options->convention && strcmp(e.options->convention, "llama") == 0;
+    if (e.options->tasks.file && (e.options->text || e.options->reference))
+        return moeq_fail(err, MOEQ_USAGE, "--tasks goes without --text and --reference");
+    if (moeq_eval_tasks_check(&e.options->tasks, err))
+        return MOEQ_USAGE;
+    if (e.options->tasks.file)
+        return moeq_eval_tasks(positional[0], &e.options->common, &e.options->tasks, arithmetic_of(e.options),
+                               e.options->memory, err);
     if (!e.options->text) {
-        moeq_fail(err, MOEQ_USAGE, "on what text? --text is missing");
+        moeq_fail(err, MOEQ_USAGE, "on what? --text or --tasks is missing");
         return MOEQ_USAGE;
     }
     const enum moeq_strictness strictness = moeq_verb_strictness(&e.options->common);
@@ -254,15 +264,23 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
 
 const struct moeq_verb moeq_verb_eval = {
     .name = "eval",
-    .arguments = "PKG|SRC --text FILE",
-    .summary = "perplexity, and KL divergence and top-1 agreement against a reference",
-    .details = "All windows go through the model together, one layer at a time, so memory holds the hidden "
-               "states and a part "
-               "of one layer. Results do not depend on --jobs. Routers are always computed in float32; the "
-               "rest in BF16 with float32 sums where the CPU multiplies BF16, or in float32 with --exact.\n\n"
-               "With --reference the same windows go through a second model; KL divergence is KL(reference "
-               "|| model), the "
-               "mean over the scored tokens with its standard error.",
+    .arguments = "PKG|SRC --text FILE|--tasks FILE",
+    .summary = "perplexity, and KL divergence and top-1 agreement against a reference; answers to questions",
+    .details =
+        "All windows go through the model together, one layer at a time, so memory holds the hidden "
+        "states and a part "
+        "of one layer. Results do not depend on --jobs. Routers are always computed in float32; the "
+        "rest in BF16 with float32 sums where the CPU multiplies BF16, or in float32 with --exact.\n\n"
+        "With --reference the same windows go through a second model; KL divergence is KL(reference "
+        "|| model), the "
+        "mean over the scored tokens with its standard error.\n\n"
+        "With --tasks the model answers questions, as 'moeq generate' writes texts, and the answers are "
+        "scored as 'moeq check-answers' does. The prompt is BOS and \"Question: {question}\", a newline "
+        "and \"Answer:\", and a text ends where another question begins; with --chat it is the "
+        "question and a request to think and to box the answer. --template replaces it. Examples of "
+        "--few-shot stand before it, each with a space, its answer and an empty line behind; in a chat "
+        "they are earlier turns. The accuracy is the share of right texts; its interval, after Wilson, "
+        "counts questions, since samples of one question are alike.",
     .options = options_table,
     .n_positional_min = 1,
     .n_positional_max = 1,

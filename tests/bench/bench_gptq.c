@@ -2,6 +2,7 @@
  * its smallest number of operations (a multiply-add is two), for each second of a CPU, and its share of the
  * peak that is measured alike. Not a test: it asserts nothing. */
 #include "cholesky.h"
+#include "ec.h"
 #include "gptq.h"
 #include "kernels.h"
 #include "level_planes.h"
@@ -153,6 +154,38 @@ static void bench_encode(struct bench *b, const char *level)
     moeq_bytes_free(&packed);
 }
 
+/* Level ec at a step, and where the step for three bits is to be found; with coding, and decoded again. */
+static void bench_ec(struct bench *b)
+{
+    struct moeq_bytes coded = {0}, packed = {0}, codes = {0};
+    struct moeq_ec_goal goal = {.bits = 3};
+    struct moeq_ec_report report;
+    double best[3] = {1e9, 1e9, 1e9};
+    const double operations = (double)b->rows * (double)b->n * (double)(b->n - 1);
+    fail(b, moeq_bytes_resize(&codes, b->rows * b->n, &b->err));
+    fail(b, moeq_bytes_resize(&packed, b->rows * b->n + 64 + 4 * b->n, &b->err));
+    for (int i = 0; i < N_RUNS; i++)
+        for (int k = 0; k < 2; k++) {
+            const double begin = now();
+            fail(b, moeq_ec_encode(&b->factor, b->rows, b->n, b->w, goal, b->pool, &coded, &report, &b->err));
+            best[k] = now() - begin < best[k] ? now() - begin : best[k];
+            goal = (struct moeq_ec_goal){.bits = 3, .step = k ? 0 : report.step};
+        }
+    for (int i = 0; i < N_RUNS; i++) {
+        const double begin = now();
+        fail(b, moeq_ec_decode(coded.data, coded.n_bytes, b->rows, b->n, (int8_t *)codes.data, packed.data,
+                               &b->err));
+        best[2] = now() - begin < best[2] ? now() - begin : best[2];
+    }
+    print_step("ec at 3 bits, the step found", best[0], operations, b->peak_f64);
+    print_step("ec at a step", best[1], operations, b->peak_f64);
+    printf("%-34s %9.2f ms %8.2f G codes/s, %.4f bits\n", "ec decoded", best[2] * 1e3,
+           (double)(b->rows * b->n) / best[2] / 1e9, 8 * (double)coded.n_bytes / (double)(b->rows * b->n));
+    moeq_bytes_free(&coded);
+    moeq_bytes_free(&packed);
+    moeq_bytes_free(&codes);
+}
+
 static void bench_correct(struct bench *b)
 {
     const double n = (double)b->n;
@@ -199,6 +232,7 @@ int main(int argc, char **argv)
                                          "int4-g128", "int4-g64-asym", "int3-g128", "int2-g64"};
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
         bench_encode(&b, levels[i]);
+    bench_ec(&b);
     bench_correct(&b);
     moeq_gptq_free(&b.factor);
     moeq_hessian_free(&b.h);

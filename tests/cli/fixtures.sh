@@ -171,6 +171,11 @@ write_long_text() { # FILE
     done >"$1" && rm paragraph
 }
 
+# The task set of the project's own.
+write_arithmetic() { # N SEED FILE
+    "$here/../../scripts/arithmetic" "$1" "$2" >"$3"
+}
+
 # Runs a command, gives its exit code, and shows its reals with four decimals: the evaluator's last digits
 # may depend on the C library.
 rounded() { # COMMAND...

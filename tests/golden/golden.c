@@ -4,6 +4,7 @@
  * Usage: golden MODEL GOLDEN.safetensors [JOBS]   (MODEL: checkpoint or package) */
 #include "unit.h"
 
+#include "decoder.h"
 #include "sweep.h"
 
 #include <math.h>
@@ -128,6 +129,46 @@ static void test_forward_pass(void)
     moeq_pool_join(pool);
 }
 
+/* ---- token by token ---- */
+
+static void test_generation(void)
+{
+    struct moeq_source source;
+    struct moeq_decoder decoder;
+    struct moeq_pool *pool = moeq_pool_create(n_jobs, &error);
+    CU_ASSERT_EQUAL_FATAL(moeq_source_open(&source, model_path, &error), MOEQ_OK);
+    const struct moeq_tensor *t = find("tokens");
+    const int32_t *tokens = load("tokens");
+    const float *expected = load("logits");
+    CU_ASSERT_TRUE_FATAL(pool && tokens && expected && t->n_dims == 2);
+    const uint64_t n_windows = t->shape[0], context = t->shape[1], vocabulary = source.config.vocabulary;
+    struct moeq_decoder_row *rows = calloc(n_windows, sizeof *rows);
+    float *logits = malloc(n_windows * vocabulary * sizeof *logits);
+    double worst = 0;
+    CU_ASSERT_TRUE_FATAL(rows && logits);
+    const struct moeq_decoder_plan plan =
+        moeq_decoder_plan(&source, n_windows, context, n_windows, n_jobs, UINT64_MAX);
+    CU_ASSERT_EQUAL_FATAL(moeq_decoder_init(&decoder, &source, pool, &plan, &error), MOEQ_OK);
+    for (uint64_t i = 0; i < context; i++) {
+        for (uint64_t w = 0; w < n_windows; w++)
+            rows[w] = (struct moeq_decoder_row){(uint32_t)w, tokens[w * context + i], true};
+        CU_ASSERT_EQUAL_FATAL(moeq_decoder_step(&decoder, rows, n_windows, MOEQ_EXACT, logits, &error),
+                              MOEQ_OK);
+        for (uint64_t w = 0; w < n_windows; w++)
+            worst = fmax(worst, worst_difference(logits + w * vocabulary,
+                                                 expected + (w * context + i) * vocabulary, vocabulary));
+    }
+    printf("\n    token by token: logits: %.2e\n    ", worst);
+    CU_ASSERT_TRUE(worst <= 2e-4);
+    moeq_decoder_free(&decoder);
+    free(rows);
+    free(logits);
+    free((void *)(uintptr_t)tokens);
+    free((void *)(uintptr_t)expected);
+    moeq_source_close(&source);
+    moeq_pool_join(pool);
+}
+
 /* ---- the fast arithmetic ---- */
 
 static int by_value(const void *a, const void *b)
@@ -243,6 +284,7 @@ int main(int argc, char **argv)
         return 1;
     }
     const struct unit_test tests[] = {{"forward pass equals the golden outputs", test_forward_pass},
+                                      {"so does generation, token by token", test_generation},
                                       {"the fast arithmetic is close", test_fast_arithmetic},
                                       {NULL, NULL}};
     int code = unit_main("golden", tests);

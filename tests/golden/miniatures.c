@@ -4,6 +4,7 @@
  * user. Packages made of them must give the same bits, or what their own rounded weights give. */
 #include "unit.h"
 
+#include "decoder.h"
 #include "kernels.h"
 #include "repack.h"
 #include "router.h"
@@ -206,6 +207,49 @@ static void test_forward_pass(void)
         report(&miniature_specs[i], "", &worst);
         slow_free(&slow);
         outcome_free(&outcome);
+    }
+    printf("\n    ");
+}
+
+/* Token by token: what generation computes. Where an indexer chooses keys, as far as it leaves all of them,
+ * and one token further is refused. */
+static void test_generation(void)
+{
+    int32_t tokens[CONTEXT];
+    for (size_t i = 0; i < MINIATURE_N_SPECS; i++) {
+        const struct miniature *spec = &miniature_specs[i];
+        const size_t n = spec->index_heads && spec->index_top_k < CONTEXT ? spec->index_top_k : CONTEXT;
+        struct moeq_source source;
+        struct moeq_decoder decoder;
+        struct slow_result slow;
+        double worst = 0;
+        char path[4200];
+        float *logits = miniature_calloc(spec->vocabulary, sizeof *logits);
+        struct moeq_pool *pool = moeq_pool_create(2, &error);
+        model_path(i, "", path);
+        miniature_tokens(spec, tokens, n);
+        slow_run(&slow, &models[i], tokens, 1, n, 0);
+        check_status(pool ? moeq_source_open(&source, path, &error) : error.status, spec);
+        const struct moeq_decoder_plan plan = moeq_decoder_plan(&source, 1, n, 1, 2, UINT64_MAX);
+        check_status(moeq_decoder_init(&decoder, &source, pool, &plan, &error), spec);
+        for (size_t t = 0; t < n; t++) {
+            const struct moeq_decoder_row row = {0, tokens[t], true};
+            check_status(moeq_decoder_step(&decoder, &row, 1, MOEQ_EXACT, logits, &error), spec);
+            worst = fmax(worst, difference(logits, slow.logits + t * spec->vocabulary, spec->vocabulary));
+        }
+        moeq_decoder_free(&decoder);
+        if (spec->index_heads) {
+            const struct moeq_decoder_plan longer =
+                moeq_decoder_plan(&source, 1, spec->index_top_k + 1, 1, 2, UINT64_MAX);
+            check(moeq_decoder_init(&decoder, &source, pool, &longer, NULL) == MOEQ_UNSUPPORTED, spec,
+                  "sparse attention is taken for dense");
+        }
+        printf("\n    %s: logits %.1e", spec->name, worst);
+        check(worst <= TOLERANCE, spec, "logits");
+        moeq_source_close(&source);
+        moeq_pool_join(pool);
+        slow_free(&slow);
+        free(logits);
     }
     printf("\n    ");
 }
@@ -524,6 +568,7 @@ int main(void)
     const struct unit_test tests[] = {
         {"every instruction set gives the same logits", test_instruction_sets},
         {"the forward pass equals the slow one", test_forward_pass},
+        {"generation equals the slow pass, token by token", test_generation},
         {"confused formulas would be noticed", test_mistakes_are_noticed},
         {"windows do not see each other, whatever the context and the jobs", test_windows},
         {"more tokens than the runtime takes at once", test_many_tokens},

@@ -17,6 +17,10 @@ struct convert_options {
     struct moeq_list rules;
 };
 
+struct real_options {
+    double share;
+};
+
 static const struct moeq_option convert_rows[] = {
     {.name = "json",
      .kind = MOEQ_OPTION_FLAG,
@@ -306,6 +310,39 @@ static void test_numbers_are_bounded(void)
     release();
 }
 
+static const struct moeq_option real_rows[] = {
+    {.name = "share",
+     .kind = MOEQ_OPTION_REAL,
+     .value = "P",
+     .help = "a share",
+     .offset = offsetof(struct real_options, share),
+     .max = 1},
+    {.name = NULL},
+};
+
+static void test_reals(void)
+{
+    const struct moeq_verb verb = {
+        .name = "draw", .options = real_rows, .options_size = sizeof(struct real_options)};
+    static char *bad[] = {"1.5", "-0.5", "inf", "nan", "1e-1", "0x1", ".", "", "0.5.5", "0,5", " 0.5"};
+    static const struct {
+        char *text;
+        double value;
+    } good[] = {{"0", 0}, {"1", 1}, {".25", 0.25}, {"0.95", 0.95}, {"1.", 1}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char *words[] = {"--share", bad[i], NULL};
+        CU_ASSERT_TRUE(says(parse_verb(&verb, words), "--share is a number from 0 to 1, found '"));
+    }
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        char *words[] = {"--share", good[i].text, NULL};
+        CU_ASSERT_EQUAL(parse_verb(&verb, words), MOEQ_OK);
+        struct real_options real;
+        memcpy(&real, &options, sizeof real);
+        CU_ASSERT_EQUAL(real.share, good[i].value);
+        moeq_options_free(&verb, &options, &positional);
+    }
+}
+
 static void test_choices(void)
 {
     char *good[] = {"bf16", "fp8", "int8", "int4"};
@@ -517,6 +554,7 @@ int main(void)
     CU_ADD_TEST(suite, test_missing_values);
     CU_ADD_TEST(suite, test_given_twice);
     CU_ADD_TEST(suite, test_numbers_are_bounded);
+    CU_ADD_TEST(suite, test_reals);
     CU_ADD_TEST(suite, test_choices);
     CU_ADD_TEST(suite, test_number_of_arguments);
     CU_ADD_TEST(suite, test_help_of_a_verb);
