@@ -4,8 +4,7 @@
 
 bool moeq_item_is_copied(const struct moeq_plan_item *item)
 {
-    const bool has_goal = item->format.bits > 0 || item->format.step > 0;
-    return item->n_bytes == 0 || (moeq_format_equal(item->format, item->weight->format) && !has_goal);
+    return item->weight->n_bytes == 0 || moeq_format_keeps(item->format, item->weight->format);
 }
 
 static uint64_t row_bytes(const struct moeq_plan_item *item)
@@ -65,7 +64,8 @@ static void cut_whole(struct moeq_cut *cut, struct moeq_batch *b, size_t end)
         const struct moeq_plan_segment *segment = &plan->segments[cut->segment];
         const bool is_first = cut->item == b->first;
         const bool is_read = !is_first && moeq_source_one_read(plan->source, item->weight, item[-1].weight);
-        const uint64_t n_source = is_read ? 0 : moeq_source_load_bytes(plan->source, &item->weight, 1);
+        const uint64_t n_source = is_read ? moeq_source_unpack_bytes(item->weight)
+                                          : moeq_source_load_bytes(plan->source, &item->weight, 1);
         const uint64_t n_packed = moeq_item_is_copied(item) && !item->is_coded ? 0 : item->n_room;
         if (!is_first && !is_read &&
             (b->n_source + b->n_packed + n_source + n_packed > MOEQ_BATCH_BYTES || is_windowed(item) ||

@@ -308,5 +308,5 @@ uint64_t moeq_calibrated_bytes(const struct moeq_weight *weight)
     /* Own moments, one triangle, the factor, an inverse of it; an expert's layer's; the matrix. */
     const uint64_t n = weight->cols, square = n * n * sizeof(double);
     const uint64_t means = weight->id.expert >= 0 ? square + weight->rows * weight->rows * sizeof(double) : 0;
-    return 4 * square + means + weight->rows * n * (sizeof(float) + 2); /* and its codes, twice */
+    return 4 * square + means + weight->rows * n * sizeof(float);
 }

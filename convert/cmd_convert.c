@@ -105,7 +105,7 @@ static enum moeq_status check_statistics(const struct conversion *c, struct moeq
         used = c->plan.items[i].is_calibrated;
     if (used)
         return MOEQ_OK;
-    moeq_fail(err, MOEQ_USAGE, "--stats is for integers and fp8, which neither --level nor a rule makes");
+    moeq_fail(err, MOEQ_USAGE, "--stats is for integers, fp8 and ec, which neither --level nor a rule makes");
     moeq_error_hint(err, "drop it, or give --level int4 or a rule such as experts=int4");
     return MOEQ_USAGE;
 }
@@ -166,6 +166,7 @@ static json_t *result_json(const struct conversion *c, uint64_t n_bytes)
 
 static enum moeq_status dry_run(const struct conversion *c, struct moeq_error *err)
 {
+    const bool is_estimated = moeq_plan_is_estimated(&c->plan);
     uint64_t n_bytes = 0;
     size_t n_files = 0;
     enum moeq_status status = moeq_repack_bytes(&c->plan, c->asked, &n_bytes, &n_files, err);
@@ -174,13 +175,14 @@ static enum moeq_status dry_run(const struct conversion *c, struct moeq_error *e
     if (c->options->common.json) {
         json_t *result = result_json(c, n_bytes);
         moeq_json_set(&result, "dry_run", json_true());
+        moeq_json_set(&result, "estimated", json_boolean(is_estimated));
         moeq_json_set(&result, "tensors", moeq_summary_json(&c->plan));
         return moeq_verb_print_json(result, err);
     }
     char size[MOEQ_SIZE_TEXT];
     status = moeq_summary_print(stdout, &c->plan, err);
-    printf("the package would have %llu bytes (%s) in %zu files\n", (unsigned long long)n_bytes,
-           moeq_size_text((double)n_bytes, size), n_files);
+    printf("the package would have %s%llu bytes (%s) in %zu files\n", is_estimated ? "about " : "",
+           (unsigned long long)n_bytes, moeq_size_text((double)n_bytes, size), n_files);
     return status;
 }
 

@@ -1,5 +1,6 @@
 #include "cmd_quantize.h"
 
+#include "batches.h"
 #include "comparison.h"
 #include "coverage.h"
 #include "layer_files.h"
@@ -47,7 +48,8 @@ static const struct moeq_option options_table[] = {
      "put the SHA-256 of every source file into the manifest, which reads the source once more",
      OPTION(sha256), 0, 0, NULL},
     {"dry-run", 'n', MOEQ_OPTION_FLAG, NULL,
-     "print what each tensor would become and the exact bytes; write nothing", OPTION(dry_run), 0, 0, NULL},
+     "print what each tensor would become and the bytes, exact but for level ec; write nothing",
+     OPTION(dry_run), 0, 0, NULL},
     {"force", 'f', MOEQ_OPTION_FLAG, NULL,
      "replace a package that is there; the old one is gone once writing begins", OPTION(force), 0, 0, NULL},
     {"mem", 'm', MOEQ_OPTION_BYTES, "SIZE", "memory to use at most, as for eval", OPTION(memory), 0, 0, NULL},
@@ -98,6 +100,21 @@ static const char *how(const struct quantization *q)
     return q->options->sequential ? hows[q->options->correct][is_fast(q)] : NULL;
 }
 
+/* A sweep needs the packed bytes of what it has quantized, and finds the coded ones. */
+static enum moeq_status check_sequence(const struct quantization *q, struct moeq_error *err)
+{
+    for (size_t i = 0; q->options->sequential && i < q->plan.n_items; i++) {
+        const struct moeq_plan_item *item = &q->plan.items[i];
+        if (!item->is_coded || moeq_item_is_copied(item))
+            continue;
+        moeq_fail(err, MOEQ_UNSUPPORTED, "level ec cannot be made in sequence");
+        moeq_error_in_tensor(err, item->weight->name);
+        moeq_error_hint(err, "drop --sequential, or give it another level in %s", q->options->plan);
+        return MOEQ_UNSUPPORTED;
+    }
+    return MOEQ_OK;
+}
+
 static enum moeq_status prepare(struct quantization *q, const char *src, struct moeq_error *err)
 {
     const struct quantize_options *o = q->options;
@@ -118,6 +135,8 @@ static enum moeq_status prepare(struct quantization *q, const char *src, struct 
         .levels = &q->levels, .statistics = &q->statistics, .how = how(q)};
     if (!status)
         status = moeq_plan_make(&q->plan, &q->source, &request, err);
+    if (!status)
+        status = check_sequence(q, err);
     if (!status && !(q->asked = moeq_quantize_options(&q->levels, &q->statistics, how(q), o->sha256)))
         status = moeq_fail_alloc(err, 0);
     if (!status && !(q->errors = moeq_calloc(q->plan.n_items, sizeof *q->errors, err)))
@@ -136,6 +155,7 @@ static json_t *result_json(const struct quantization *q, uint64_t n_bytes)
 
 static enum moeq_status dry_run(const struct quantization *q, struct moeq_error *err)
 {
+    const bool is_estimated = moeq_plan_is_estimated(&q->plan);
     uint64_t n_bytes = 0;
     size_t n_files = 0;
     char size[MOEQ_SIZE_TEXT];
@@ -145,12 +165,13 @@ static enum moeq_status dry_run(const struct quantization *q, struct moeq_error 
     if (q->options->common.json) {
         json_t *result = result_json(q, n_bytes);
         moeq_json_set(&result, "dry_run", json_true());
+        moeq_json_set(&result, "estimated", json_boolean(is_estimated));
         moeq_json_set(&result, "tensors", moeq_summary_json(&q->plan));
         return moeq_verb_print_json(result, err);
     }
     status = moeq_summary_print(stdout, &q->plan, err);
-    printf("the package would have %llu bytes (%s) in %zu files\n", (unsigned long long)n_bytes,
-           moeq_size_text((double)n_bytes, size), n_files);
+    printf("the package would have %s%llu bytes (%s) in %zu files\n", is_estimated ? "about " : "",
+           (unsigned long long)n_bytes, moeq_size_text((double)n_bytes, size), n_files);
     return status;
 }
 

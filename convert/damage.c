@@ -111,7 +111,8 @@ struct sample {
 
 /* Also prepares the factor of its inputs. */
 static enum moeq_status take_sample(struct measuring *m, const struct moeq_weight *weight,
-                                    const struct moeq_matrix *matrix, struct sample *s, struct moeq_error *err)
+                                    const struct moeq_matrix *matrix, struct sample *s,
+                                    struct moeq_error *err)
 {
     const uint64_t step = moeq_div_up(matrix->rows, MOEQ_MEASURED_ROWS);
     *s = (struct sample){.weight = weight, .rows = moeq_div_up(matrix->rows, step)};
@@ -159,7 +160,8 @@ static enum moeq_status measure_level(struct measuring *m, const struct moeq_for
     enum moeq_status status;
     if (!format->level->is_coded)
         return measure_plain(m, format, s, &l->errors[at], err);
-    status = measure_coded(m, (struct moeq_ec_goal){.bits = (double)format->bits}, s, &report, &l->bits[at], err);
+    status =
+        measure_coded(m, (struct moeq_ec_goal){.bits = (double)format->bits}, s, &report, &l->bits[at], err);
     l->errors[at] = report.error;
     l->steps[at] = report.step;
     return status;
@@ -243,7 +245,8 @@ enum moeq_status moeq_damage_measure(const struct moeq_damages *damages, int lay
     return status ? status : moeq_damage_save(d->dir, name, d->identity, layer_json(d, out), err);
 }
 
-static enum moeq_status measure_step(struct measuring *m, struct moeq_ec_measurement *x, struct moeq_error *err)
+static enum moeq_status measure_step(struct measuring *m, struct moeq_ec_measurement *x,
+                                     struct moeq_error *err)
 {
     struct moeq_matrix matrix;
     struct moeq_ec_report report;

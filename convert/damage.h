@@ -34,7 +34,7 @@ struct moeq_damage_layer {
     const struct moeq_weight **weights; /* [n] */
     double *tokens, *importance;        /* [n]: see moeq_calibrated_weigh */
     double *errors;                     /* [n, n_levels]: importance included */
-    double *bits, *steps;               /* [n, n_levels]: of level ec, a weight's bits and the step; otherwise 0 */
+    double *bits, *steps; /* [n, n_levels]: of level ec, a weight's bits and the step; otherwise 0 */
 };
 
 /* Measures a layer with experts, or reads what was measured. The caller frees it, also after a failure. */

@@ -24,9 +24,10 @@ void moeq_ladder_place(const double *bits, const double *steps, const double *er
     size_t i = 1;
     while (i + 1 < MOEQ_LADDER_ANCHORS && bits[i] < at)
         i++;
-    const double share = (at - bits[i - 1]) / (bits[i] - bits[i - 1]);
+    const double gap = bits[i] - bits[i - 1], share = (at - bits[i - 1]) / gap;
     *step = steps[i - 1] * pow(steps[i] / steps[i - 1], share);
     *error = errors[i - 1] * pow(errors[i] / errors[i - 1], share);
-    if (!(*step > 0) || !isfinite(*step) || !(*error > 0))
+    if (!(gap > 0) || !(*step >= (double)MOEQ_LEAST_EC_STEP && *step <= (double)MOEQ_MOST_EC_STEP) ||
+        !(*error > 0))
         *error = INFINITY;
 }

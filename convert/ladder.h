@@ -18,7 +18,7 @@ struct moeq_format moeq_ladder_anchor(size_t i);
 struct moeq_format moeq_ladder_rung(size_t i);
 
 /* Step and error of a matrix at some bits, from those of its anchors, [MOEQ_LADDER_ANCHORS] each. The error
- * is not finite where the anchors say nothing: a matrix of zeros. */
+ * is not finite where the anchors say nothing: of a matrix of zeros, or where bits do not rise. */
 void moeq_ladder_place(const double *bits, const double *steps, const double *errors, double at, double *step,
                        double *error);
 

@@ -2,6 +2,7 @@
 
 #include "coded.h"
 #include "copy.h"
+#include "ec.h"
 #include "encode.h"
 #include "interrupt.h"
 #include "stages.h"
@@ -485,16 +486,25 @@ enum moeq_status moeq_layer_files_write(const struct moeq_layer_files *files, st
     return status;
 }
 
+/* That an item takes while it is encoded as a whole, beside what is loaded and written. */
+static uint64_t whole_bytes(const struct moeq_plan_item *item, unsigned n_jobs)
+{
+    const struct moeq_weight *w = item->weight;
+    if (moeq_item_is_copied(item) || !(item->is_calibrated || item->is_coded))
+        return 0;
+    const uint64_t coded = item->is_coded ? moeq_ec_encode_bytes(w->rows, w->cols, item->n_bytes, n_jobs) : 0;
+    return coded + (item->is_calibrated ? moeq_calibrated_bytes(w) : w->rows * w->cols * sizeof(float));
+}
+
 uint64_t moeq_layer_files_memory(const struct moeq_plan *plan, unsigned n_jobs)
 {
-    uint64_t worker = 0, calibrated = 0;
+    uint64_t worker = 0, whole = 0;
     for (size_t i = 0; i < plan->n_items; i++) {
         const struct moeq_plan_item *item = &plan->items[i];
-        if (item->is_calibrated)
-            calibrated = moeq_larger(calibrated, moeq_calibrated_bytes(item->weight));
-        if (!moeq_item_is_copied(item))
+        whole = moeq_larger(whole, whole_bytes(item, n_jobs));
+        if (!moeq_item_is_copied(item) && !item->is_coded)
             worker = moeq_larger(worker, moeq_encoder_rows_at_once(item->format.level) * item->weight->cols);
     }
-    return moeq_batches_memory(moeq_batches_largest(plan)) + calibrated +
+    return moeq_batches_memory(moeq_batches_largest(plan)) + whole +
            n_jobs * (worker * sizeof(float) + MOEQ_COPIER_BYTES);
 }

@@ -1,5 +1,7 @@
 #include "measured.h"
 
+#include "ec.h"
+
 #include <stdlib.h>
 
 #define PROBES_NAME "probes.json"
@@ -257,6 +259,17 @@ enum moeq_status moeq_measured_probes(struct moeq_measured *measured, struct moe
     return status;
 }
 
+/* That measuring level ec takes: a sample of the rows is encoded, in a byte a weight at most. */
+static uint64_t coded_bytes(const struct moeq_measuring *measuring, const struct moeq_weight *w,
+                            unsigned n_jobs)
+{
+    const uint64_t rows = w->rows < MOEQ_MEASURED_ROWS ? w->rows : MOEQ_MEASURED_ROWS;
+    for (size_t k = 0; k < measuring->n_levels; k++)
+        if (measuring->levels[k].level->is_coded)
+            return moeq_ec_encode_bytes(rows, w->cols, rows * w->cols, n_jobs);
+    return 0;
+}
+
 uint64_t moeq_measured_bytes(const struct moeq_measuring *measuring, unsigned n_jobs, uint64_t *beside)
 {
     const struct moeq_config *c = &measuring->source->config;
@@ -269,7 +282,8 @@ uint64_t moeq_measured_bytes(const struct moeq_measuring *measuring, unsigned n_
                 n_moe += k == 0;
                 if (w)
                     largest = moeq_larger(largest, moeq_calibrated_bytes(w) + 3 * w->n_padded +
-                                                       w->rows * w->cols * sizeof(float));
+                                                       w->rows * w->cols * sizeof(float) +
+                                                       coded_bytes(measuring, w, n_jobs));
             }
     const struct moeq_probing probing = {.source = measuring->source,
                                          .n_windows = n_windows_of(measuring),

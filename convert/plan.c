@@ -70,7 +70,7 @@ static void name_statistics(struct moeq_plan_item *item, const struct moeq_stati
 {
     char hex[MOEQ_HASH_HEX];
     const size_t used = strlen(item->reason);
-    item->is_calibrated = statistics && !moeq_format_equal(item->format, item->weight->format) &&
+    item->is_calibrated = statistics && !moeq_format_keeps(item->format, item->weight->format) &&
                           moeq_calibrated_applies(statistics, item->weight, &item->format);
     if (!item->is_calibrated)
         return;
@@ -92,6 +92,22 @@ static void keep(struct moeq_plan_item *item, const char *reason)
 {
     item->format = item->weight->format;
     snprintf(item->reason, sizeof item->reason, "%s", reason);
+}
+
+/* Whether what is asked for can be made of what is stored, or is there already. */
+static bool can_make(const struct moeq_plan_item *item, struct moeq_error *err)
+{
+    const struct moeq_format *to = &item->format;
+    if (moeq_format_keeps(*to, item->weight->format) || to->level->encode ||
+        (to->level->is_coded && (to->bits > 0 || to->step > 0)))
+        return true;
+    if (to->level->is_coded) {
+        moeq_fail(err, MOEQ_USAGE, "level %s needs its bits or step", to->level->name);
+        moeq_error_hint(err, "write ec:3.25 for bits a weight");
+    } else {
+        moeq_fail(err, MOEQ_USAGE, "level %s can be kept, not made", to->level->name);
+    }
+    return false;
 }
 
 /* Sets format and reason of one item; `used` counts the matches of each rule. */
@@ -132,9 +148,9 @@ static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_co
     } else {
         keep(item, request->has_level ? "kept: embedding and head need a rule" : "kept: lossless");
     }
-    if (!moeq_format_equal(item->format, w->format) && !item->format.level->encode &&
-        !item->format.level->is_coded) {
-        moeq_fail(err, MOEQ_USAGE, "level %s can be kept, not made", item->format.level->name);
+    if (w->n_bytes == 0 && item->format.level->is_coded) /* of nothing there is nothing to code */
+        item->format = w->format;
+    if (!can_make(item, err)) {
         moeq_error_in_tensor(err, w->name);
         return MOEQ_USAGE;
     }
@@ -255,6 +271,14 @@ static void group_items(struct moeq_plan *plan)
     }
 }
 
+bool moeq_plan_is_estimated(const struct moeq_plan *plan)
+{
+    for (size_t i = 0; i < plan->n_items; i++)
+        if (plan->items[i].is_coded && !moeq_item_is_copied(&plan->items[i]))
+            return true;
+    return false;
+}
+
 uint64_t moeq_plan_padded(const struct moeq_plan *plan, size_t item, uint64_t n)
 {
     const struct moeq_plan_item *it = &plan->items[item];
@@ -285,14 +309,12 @@ bool moeq_plan_adopt_sizes(struct moeq_plan *plan, size_t file, const struct moe
     moeq_plan_file_items(plan, &plan->files[file], &first, &n);
     if (written->n_tensors != n + 1)
         return false;
-    for (size_t i = 0; i < n; i++) {
-        struct moeq_plan_item *item = &plan->items[first + i];
-        if (!item->is_coded)
-            continue;
-        if (written->tensors[i].n_bytes > item->n_room)
+    for (size_t i = 0; i < n; i++)
+        if (plan->items[first + i].is_coded && written->tensors[i].n_bytes > plan->items[first + i].n_room)
             return false;
-        item->n_bytes = written->tensors[i].n_bytes;
-    }
+    for (size_t i = 0; i < n; i++)
+        if (plan->items[first + i].is_coded)
+            plan->items[first + i].n_bytes = written->tensors[i].n_bytes;
     moeq_plan_sum_file(plan, file);
     return true;
 }
@@ -395,7 +417,7 @@ static enum moeq_status find_size(struct moeq_plan_item *item, struct moeq_error
     const struct moeq_weight *w = item->weight;
     uint64_t n_bytes, n_padded;
     item->is_coded =
-        item->format.level->is_coded || (w->is_coded && moeq_format_equal(item->format, w->format));
+        item->format.level->is_coded || (w->is_coded && moeq_format_keeps(item->format, w->format));
     enum moeq_status status = moeq_packed_size(item->format, w->rows, w->cols, &n_bytes, &n_padded, err);
     if (status)
         return status;

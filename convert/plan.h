@@ -82,6 +82,9 @@ enum moeq_status moeq_plan_make(struct moeq_plan *plan, const struct moeq_source
                                 const struct moeq_plan_request *request, struct moeq_error *err);
 void moeq_plan_free(struct moeq_plan *plan);
 
+/* Whether sizes are estimates, because items will be coded that are not yet. */
+bool moeq_plan_is_estimated(const struct moeq_plan *plan);
+
 /* The bytes of a coded item in the file, of n that it takes: coded ones of a segment follow each other
  * without a gap, and behind the last of them the next item, or segment, is aligned. Those before it in its
  * segment have their sizes. */

@@ -12,6 +12,7 @@
 struct line {
     const struct moeq_plan_item *first;
     uint64_t n_tensors, n_weights, n_bytes_before, n_bytes;
+    bool has_goals;  /* of several steps, or bits a weight, of level ec */
     char layers[64]; /* "0, 2-5" */
     int range_begin, range_end;
 };
@@ -47,6 +48,8 @@ static void add_item(struct line *line, const struct moeq_plan_item *item)
     } else if (w->id.layer >= 0) {
         line->range_end = w->id.layer;
     }
+    line->has_goals |=
+        item->format.bits != line->first->format.bits || item->format.step != line->first->format.step;
     line->n_tensors++;
     line->n_weights += w->rows * w->cols;
     line->n_bytes_before += w->n_bytes;
@@ -79,10 +82,13 @@ static void print_line(FILE *out, const struct line *line)
     char name[MOEQ_NAME_BYTES], before[MOEQ_FORMAT_BYTES], after[MOEQ_FORMAT_BYTES], size[MOEQ_SIZE_TEXT];
     char shape[48];
     const struct moeq_weight *w = line->first->weight;
+    struct moeq_format to = line->first->format;
+    if (line->has_goals)
+        to.bits = to.step = 0;
     snprintf(shape, sizeof shape, "%llux%llu", (unsigned long long)w->rows, (unsigned long long)w->cols);
     moeq_print_text(out, line_name(line->first, name, sizeof name), 40);
     fprintf(out, " %6llu %13s  %-5s -> %-13s %11s  %-9s  %s\n", (unsigned long long)line->n_tensors, shape,
-            moeq_format_text(w->format, before), moeq_format_text(line->first->format, after),
+            moeq_format_text(w->format, before), moeq_format_text(to, after),
             moeq_size_text((double)line->n_bytes, size), line->layers[0] ? line->layers : "-",
             line->first->reason);
 }

@@ -46,12 +46,15 @@ struct moeq_ec_report {
 /* Encodes w [rows, cols] on a factor (of cols columns), or without one: then errors count alike in all
  * columns. With bits, a step is found under which the coded size is near them, by the same rule everywhere:
  * 1% off at most on matrices that are not tiny. The same bytes for any threads and in every instruction set.
- * `out` NULL: nothing is coded, for the report alone. MOEQ_DAMAGED names a weight that is not finite. Scratch
- * memory: the codes, a byte each, and 13 * 64 bytes for each column and worker. */
+ * `out` NULL: nothing is coded, for the report alone. MOEQ_DAMAGED names a weight that is not finite,
+ * MOEQ_UNSUPPORTED a column of which no float32 is the step. */
 enum moeq_status moeq_ec_encode(const struct moeq_gptq_factor *factor, uint64_t rows, uint64_t cols,
                                 const float *w, struct moeq_ec_goal goal, struct moeq_pool *pool,
                                 struct moeq_bytes *out, struct moeq_ec_report *report,
                                 struct moeq_error *err);
+
+/* Memory that encoding takes beside w and the factor, for a matrix that becomes n_coded bytes. */
+uint64_t moeq_ec_encode_bytes(uint64_t rows, uint64_t cols, uint64_t n_coded, unsigned n_jobs);
 
 /* The most bytes that a matrix takes when coded. */
 uint64_t moeq_ec_most_bytes(uint64_t rows, uint64_t cols);

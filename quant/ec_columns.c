@@ -87,6 +87,19 @@ static void find_origin(struct moeq_ec_columns *c)
         c->exponents[i] = (int16_t)clamp(c->exponents[i], c->origin - MOST_OFF, c->origin + MOST_OFF);
 }
 
+/* The step of a column is wide enough for its largest weight. Where that is too far from the origin, this
+ * follows, and finer columns get wider, too. */
+static void widen(struct moeq_ec_columns *c, uint64_t i, float largest)
+{
+    while (largest > CODE_ROOM * scale_of(c, c->exponents[i]) && c->exponents[i] < MOST_ORIGIN + MOST_OFF)
+        c->exponents[i]++;
+    if (c->exponents[i] <= c->origin + MOST_OFF)
+        return;
+    c->origin = c->exponents[i] - MOST_OFF;
+    for (uint64_t k = 0; k < c->n; k++)
+        c->exponents[k] = (int16_t)clamp(c->exponents[k], c->origin - MOST_OFF, c->origin + MOST_OFF);
+}
+
 void moeq_ec_columns_choose(struct moeq_ec_columns *columns, const struct moeq_gptq_factor *factor,
                             float step, const float *largest)
 {
@@ -100,9 +113,7 @@ void moeq_ec_columns_choose(struct moeq_ec_columns *columns, const struct moeq_g
     }
     find_origin(c);
     for (uint64_t i = 0; i < c->n; i++)
-        while (largest[i] > CODE_ROOM * scale_of(c, c->exponents[i]) &&
-               c->exponents[i] < c->origin + MOST_OFF)
-            c->exponents[i]++;
+        widen(c, i, largest[i]);
     moeq_ec_columns_derive(c);
 }
 
@@ -209,7 +220,7 @@ enum moeq_status moeq_ec_columns_read(struct moeq_ec_columns *columns, const uin
         return status;
     moeq_ec_columns_derive(c);
     for (uint64_t i = 0; i < c->n; i++)
-        if (!isfinite(c->scales[i] * MOEQ_EC_MAX_CODE))
+        if (!isfinite(c->scales[i] * -(float)INT8_MIN))
             return damaged("the step of a column is beyond all numbers", 0, err);
     *n_used = HEAD_BYTES + n_stream;
     return MOEQ_OK;

@@ -3,6 +3,7 @@
 #include "kernels.h"
 #include "normal.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -174,6 +175,13 @@ static enum moeq_status encode_pass(struct encoding *e, double step, uint64_t st
                                     struct moeq_error *err)
 {
     set_step(e, step);
+    for (uint64_t i = 0; i < e->n; i++) {
+        const float scale = e->columns.scales[i];
+        if (isfinite(e->largest[i]) && !(scale >= FLT_MIN && scale <= FLT_MAX / -(float)INT8_MIN))
+            return moeq_fail(err, MOEQ_UNSUPPORTED,
+                             "level ec has no step for the weights and inputs of column %llu",
+                             (unsigned long long)i);
+    }
     e->step_rows = step_rows;
     e->n_rows = step_rows == 1 ? e->rows : e->rows / MOEQ_LANES / step_rows * MOEQ_LANES;
     return moeq_pool_for(e->pool, e->n_rows, MOEQ_LANES, encode_rows, e, err);
@@ -387,6 +395,15 @@ enum moeq_status moeq_ec_encode(const struct moeq_gptq_factor *factor, uint64_t 
     free(tables);
     moeq_ec_columns_free(&e.columns);
     return status;
+}
+
+uint64_t moeq_ec_encode_bytes(uint64_t rows, uint64_t cols, uint64_t n_coded, unsigned n_jobs)
+{
+    const uint64_t column = sizeof(struct moeq_lane_grid) + sizeof(double) + sizeof(float) +
+                            2 * sizeof(uint32_t) + sizeof(float) + sizeof(int16_t);
+    /* The bytes that were made before, chunks, and the stream of them. */
+    return rows * (cols + sizeof(double)) + cols * column + 3 * n_coded + sizeof(struct tables) +
+           n_jobs * (worker_bytes(cols) + MOEQ_RANS_WORKER_BYTES);
 }
 
 uint64_t moeq_ec_most_bytes(uint64_t rows, uint64_t cols)

@@ -46,8 +46,10 @@ static enum moeq_status unknown_format(const char *text, struct moeq_error *err)
             used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "",
                                      moeq_levels[i]->name);
     moeq_fail(err, MOEQ_USAGE, "\"%s\" is not a level", text);
-    moeq_error_hint(err, "levels: %s; integers with -g32, -g64 or -g128, below 8 bits also -asym; ec:BITS a weight",
-                    names);
+    moeq_error_hint(err,
+                    "levels: %s; integers with -g32, -g64 or -g128, below 8 bits also -asym; "
+                    "ec:BITS with %g to %g bits a weight",
+                    names, (double)MOEQ_LEAST_EC_BITS, (double)MOEQ_MOST_EC_BITS);
     return MOEQ_USAGE;
 }
 
@@ -76,15 +78,16 @@ static bool parse_goal(const char *text, struct moeq_format *format)
     char *end = NULL;
     if (!*text)
         return true;
-    if ((*text != ':' && *text != '@') || !(isdigit((unsigned char)text[1]) || text[1] == '.'))
+    const bool is_bits = *text == ':';
+    const size_t n_digits = strspn(text + 1, "0123456789.");
+    if ((!is_bits && *text != '@') || !n_digits || tolower((unsigned char)text[1 + n_digits]) == 'x')
         return false;
-    float *to = *text == ':' ? &format->bits : &format->step;
+    float *to = is_bits ? &format->bits : &format->step;
     *to = strtof(text + 1, &end);
-    if (!isfinite(*to) || *to <= 0)
-        return false;
-    if (*text == '@')
-        return !*end;
-    return *to >= MOEQ_LEAST_EC_BITS && *to <= MOEQ_MOST_EC_BITS && (!*end || (*end == '@' && parse_goal(end, format)));
+    if (!is_bits)
+        return !*end && *to >= MOEQ_LEAST_EC_STEP && *to <= MOEQ_MOST_EC_STEP;
+    return *to >= MOEQ_LEAST_EC_BITS && *to <= MOEQ_MOST_EC_BITS &&
+           (!*end || (*end == '@' && parse_goal(end, format)));
 }
 
 enum moeq_status moeq_format_parse(const char *text, struct moeq_format defaults, struct moeq_format *out,
@@ -122,26 +125,37 @@ enum moeq_status moeq_format_parse(const char *text, struct moeq_format defaults
     return MOEQ_OK;
 }
 
+/* With as few digits as give the same number again; 0 is not there. */
+static void add_number(char text[MOEQ_FORMAT_BYTES], char before, float x)
+{
+    const size_t used = strlen(text);
+    for (int digits = 6; x > 0 && digits <= 9; digits++) {
+        snprintf(text + used, MOEQ_FORMAT_BYTES - used, "%c%.*g", before, digits, (double)x);
+        if (strtof(text + used + 1, NULL) == x)
+            return;
+    }
+}
+
 const char *moeq_format_text(struct moeq_format format, char text[MOEQ_FORMAT_BYTES])
 {
     if (format.level->grouped)
         snprintf(text, MOEQ_FORMAT_BYTES, "%s-g%u%s", format.level->name, format.group,
                  format.asymmetric ? "-asym" : "");
-    else if (format.bits > 0 && format.step > 0)
-        snprintf(text, MOEQ_FORMAT_BYTES, "%s:%.6g@%.9g", format.level->name, (double)format.bits,
-                 (double)format.step);
-    else if (format.bits > 0)
-        snprintf(text, MOEQ_FORMAT_BYTES, "%s:%.9g", format.level->name, (double)format.bits);
-    else if (format.step > 0)
-        snprintf(text, MOEQ_FORMAT_BYTES, "%s@%.9g", format.level->name, (double)format.step);
     else
         snprintf(text, MOEQ_FORMAT_BYTES, "%s", format.level->name);
+    add_number(text, ':', format.bits);
+    add_number(text, '@', format.step);
     return text;
 }
 
 bool moeq_format_equal(struct moeq_format a, struct moeq_format b)
 {
     return a.level == b.level && a.group == b.group && a.asymmetric == b.asymmetric && a.dtype == b.dtype;
+}
+
+bool moeq_format_keeps(struct moeq_format asked, struct moeq_format stored)
+{
+    return moeq_format_equal(asked, stored) && !(asked.bits > 0) && !(asked.step > 0);
 }
 
 struct moeq_format moeq_format_of_dtype(enum moeq_dtype dtype)

@@ -54,7 +54,8 @@ struct moeq_format {
     enum moeq_dtype dtype; /* of a raw tensor; for the float levels their own */
     /* For encoding; where a format says what is stored, they mean nothing. */
     enum moeq_scales scales;
-    float bits, step; /* of level ec: the step, and what bits a weight it gives; where it is 0, what bits to give */
+    float bits,
+        step; /* of level ec: the step, and what bits a weight it gives; where it is 0, what bits to give */
 };
 
 #define MOEQ_PACKED_ALIGNMENT 64
@@ -62,8 +63,11 @@ struct moeq_format {
 #define MOEQ_ROWS_PER_PIECE 128
 #define MOEQ_FORMAT_BYTES   32 /* room for a format's text */
 /* Bits a weight that level ec can be asked for. */
-#define MOEQ_LEAST_EC_BITS 0.5f
+#define MOEQ_LEAST_EC_BITS 0.75f /* with fewer, nothing but zeros may be left */
 #define MOEQ_MOST_EC_BITS  8.0f
+/* Its steps: scales stay far from the ends of float32. */
+#define MOEQ_LEAST_EC_STEP 0x1p-60f
+#define MOEQ_MOST_EC_STEP  0x1p60f
 
 /* A packed matrix. `data` is borrowed. */
 struct moeq_matrix {
@@ -117,14 +121,16 @@ extern const struct moeq_level moeq_level_f32, moeq_level_f16, moeq_level_bf16, 
     moeq_level_int8, moeq_level_int6, moeq_level_int5, moeq_level_int4, moeq_level_int3, moeq_level_int2,
     moeq_level_raw;
 
-/* Parses "int4-g64-asym", "ec:3.25" (bits a weight), "ec@0.0021" (step), "ec:3.25@0.0021" (step, and the bits that it
- * gives); a part that is not given comes from
- * `defaults` (group, asymmetric), as do `scales`. MOEQ_USAGE names the levels and groups there are. */
+/* Parses "int4-g64-asym", "ec:3.25" (bits a weight), "ec@0.0021" (step), "ec:3.25@0.0021" (step, and the bits
+ * that it gives); a part that is not given comes from `defaults` (group, asymmetric), as do `scales`.
+ * MOEQ_USAGE names the levels and groups there are. */
 enum moeq_status moeq_format_parse(const char *text, struct moeq_format defaults, struct moeq_format *out,
                                    struct moeq_error *err);
 const char *moeq_format_text(struct moeq_format format, char text[MOEQ_FORMAT_BYTES]);
 /* Of what is stored: whatever `scales` are. */
 bool moeq_format_equal(struct moeq_format a, struct moeq_format b);
+/* Whether a matrix that is stored so is left as it is by what is asked for. */
+bool moeq_format_keeps(struct moeq_format asked, struct moeq_format stored);
 
 /* The float level that holds a dtype as it is, or raw. */
 struct moeq_format moeq_format_of_dtype(enum moeq_dtype dtype);

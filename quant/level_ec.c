@@ -6,7 +6,8 @@ static bool size_ec(const struct moeq_format *format, uint64_t rows, uint64_t co
 {
     uint64_t n, scales;
     (void)format;
-    if (!moeq_mul(rows, cols, &n) || n > INT64_MAX / 2 || !moeq_mul(cols, sizeof(float), &scales))
+    if (cols > UINT32_MAX || !moeq_mul(rows, cols, &n) || n > INT64_MAX / 2 ||
+        !moeq_mul(cols, sizeof(float), &scales))
         return false;
     return moeq_add(moeq_round_up(n, MOEQ_PACKED_ALIGNMENT), scales, n_bytes);
 }

@@ -205,6 +205,7 @@ static uint8_t *encode_symbols(const struct job *job, uint64_t begin, const int8
 #define SYMBOL_BYTES  MOEQ_RANS_MAX_CHUNK
 #define CODE_BYTES    (2 * MOEQ_RANS_MAX_CHUNK)
 #define SCRATCH_BYTES (SYMBOL_BYTES + CODE_BYTES + CHUNK_BYTES)
+_Static_assert(SCRATCH_BYTES <= MOEQ_RANS_WORKER_BYTES, "what rans.h says");
 
 static enum moeq_status encode_chunks(void *context, unsigned worker, uint64_t begin, uint64_t end,
                                       struct moeq_error *err)

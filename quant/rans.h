@@ -93,9 +93,11 @@ enum moeq_status moeq_rans_table_read(const uint8_t *bytes, uint64_t n, struct m
 /* Whole rows of a matrix, as many as fit MOEQ_RANS_MAX_CHUNK; that itself where a row does not. */
 uint32_t moeq_rans_rows_chunk(uint64_t cols);
 
+#define MOEQ_RANS_WORKER_BYTES 600000 /* that a thread takes to encode */
+
 /* Encodes n codes by a table into a stream, which takes the place of what is in out; chunk is 1 to
- * MOEQ_RANS_MAX_CHUNK. Memory: twice the stream and 0.6 MB a thread. pool may be NULL. The same bytes for any
- * threads. MOEQ_UNSUPPORTED where the stream would reach 4 GiB. */
+ * MOEQ_RANS_MAX_CHUNK. Memory: twice the stream and MOEQ_RANS_WORKER_BYTES a thread. pool may be NULL. The
+ * same bytes for any threads. MOEQ_UNSUPPORTED where the stream would reach 4 GiB. */
 enum moeq_status moeq_rans_encode(const struct moeq_rans_table *table, const int16_t *codes, uint64_t n,
                                   uint32_t chunk, struct moeq_pool *pool, struct moeq_bytes *out,
                                   struct moeq_error *err);

@@ -74,6 +74,7 @@ static enum moeq_status describe_packed(const struct moeq_source *s, size_t plac
                          moeq_dtype_name(packed->stored->dtype));
     if ((status = moeq_weight_set_shape(w, packed->shape, packed->n_dims, err)))
         return status;
+    w->had_goal = w->format.bits > 0 || w->format.step > 0;
     w->format.bits = w->format.step = 0; /* they were asked for; the bytes say what came of it */
     w->is_coded = packed->is_coded;
     w->n_stored = packed->stored->n_bytes;
@@ -352,6 +353,12 @@ enum moeq_status moeq_source_read_at(const struct moeq_source *source,
     }
     *end = dst;
     return status;
+}
+
+uint64_t moeq_source_unpack_bytes(const struct moeq_weight *weight)
+{
+    const struct moeq_weight *w = weight;
+    return w->is_coded ? w->n_padded + moeq_coded_scratch_bytes(w->format, w->rows, w->cols) : 0;
 }
 
 enum moeq_status moeq_source_unpack(const struct moeq_source *source, const struct moeq_weight *weight,

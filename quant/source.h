@@ -24,6 +24,7 @@ struct moeq_weight {
     uint64_t n_bytes;      /* packed, without padding */
     uint64_t n_padded;     /* packed, a multiple of 64 */
     bool is_coded;         /* of a package: see coded.h */
+    bool had_goal;         /* of a package: bits or a step were asked for, so no coded bytes were copied */
     uint64_t n_stored;     /* of a package: bytes in the file */
     size_t place;          /* private: of a package, index into its tensors */
     size_t n_spans;        /* private: of a checkpoint, where the packed bytes come from */
@@ -101,6 +102,9 @@ enum moeq_status moeq_source_load_at(const struct moeq_source *source,
 enum moeq_status moeq_source_read_at(const struct moeq_source *source,
                                      const struct moeq_weight *const *weights, size_t n, uint8_t *dst,
                                      uint8_t **end, struct moeq_matrix *matrices, struct moeq_error *err);
+
+/* Bytes that unpacking one weight takes, of them n_padded that stay; 0 where it is not coded. */
+uint64_t moeq_source_unpack_bytes(const struct moeq_weight *weight);
 
 /* From the coded bytes of a matrix its packed ones, of n_padded; scratch of moeq_coded_scratch_bytes. */
 enum moeq_status moeq_source_unpack(const struct moeq_source *source, const struct moeq_weight *weight,

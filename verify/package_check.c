@@ -190,7 +190,8 @@ static enum moeq_status compare_weight(void *context, unsigned worker, size_t i,
     (void)is_last;
     enum moeq_status status = moeq_interrupt_check(err);
     d->same_shape = d->source && same_shape(d->weight, d->source);
-    d->lossless = d->source && moeq_format_equal(d->weight->format, d->source->format);
+    d->lossless =
+        d->source && moeq_format_equal(d->weight->format, d->source->format) && !d->weight->had_goal;
     if (!status && d->same_shape)
         status = compare_one(c, &c->buffers[3 * worker], d, err);
     moeq_progress_add(c->progress, d->weight->n_bytes, NULL);

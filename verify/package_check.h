@@ -27,7 +27,7 @@ struct moeq_difference {
     const struct moeq_weight *weight; /* of the package */
     const struct moeq_weight *source; /* NULL: the source has no such tensor */
     bool same_shape;
-    bool lossless;                        /* the level is the source's own */
+    bool lossless;                        /* the level is the source's own, kept */
     bool identical;                       /* the packed bytes are equal; asked only of lossless tensors */
     double error_squares, source_squares; /* sums over the elements, float64 */
     double relative_rms;                  /* sqrt(error_squares / source_squares); 0 where both are 0 */

@@ -7,7 +7,8 @@ export LC_ALL=C
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 model=${MOEQ_MODELS:-$here/../models}/nano-v3
 base=$(mktemp -d "${TMPDIR:-/tmp}/moeq-fault.XXXXXX") || exit 2
-trap 'rm -rf "$base"' EXIT
+# A signal may meet a child that is not yet the program that it shall become: it is not to clean up.
+trap '[ "$BASHPID" != $$ ] || rm -rf "$base"' EXIT
 trap 'exit 130' INT TERM
 : >"$base/violations"
 

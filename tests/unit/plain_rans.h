@@ -24,8 +24,17 @@ static inline int plain_symbol(const struct moeq_rans_table *t, uint32_t *x)
     return v;
 }
 
-static inline bool plain_chunk(const struct moeq_rans_table *t, const uint8_t *at, const uint8_t *end,
-                               uint32_t n, int16_t *out)
+/* Of the 32 codes that begin with this one. */
+static inline const struct moeq_rans_table *plain_table(const struct moeq_rans_run *runs, uint64_t code)
+{
+    while (runs->end <= code)
+        runs++;
+    return runs->table;
+}
+
+/* A chunk that begins with code `first`. */
+static inline bool plain_chunk(const struct moeq_rans_run *runs, uint64_t first, const uint8_t *at,
+                               const uint8_t *end, uint32_t n, int16_t *out)
 {
     const uint32_t head = plain_number(at, 4), n_tail = n % 32 + 32 * (head & 255), n_exceptions = head >> 8;
     const uint8_t *positions = at + 4, *codes = positions + 2 * n_exceptions,
@@ -47,7 +56,7 @@ static inline bool plain_chunk(const struct moeq_rans_table *t, const uint8_t *a
         }
         for (; i < n - n_tail; i += 32) {
             for (int k = 0; k < 32; k++)
-                out[i + (uint32_t)k] = (int16_t)plain_symbol(t, &x[k]);
+                out[i + (uint32_t)k] = (int16_t)plain_symbol(plain_table(runs, first + i), &x[k]);
             for (int k = 31; k >= 0; k--)
                 if (x[k] < 65536)
                     x[k] = x[k] * 65536 + plain_number(words -= 2, 2);
@@ -65,7 +74,7 @@ static inline bool plain_chunk(const struct moeq_rans_table *t, const uint8_t *a
     }
     uint32_t next = 2, state = tail[0] + tail[1] * 65536;
     for (; i < n; i++) {
-        out[i] = (int16_t)plain_symbol(t, &state);
+        out[i] = (int16_t)plain_symbol(plain_table(runs, first + i / 32 * 32), &state);
         if (state < 65536)
             state = state * 65536 + tail[next++];
     }
@@ -75,19 +84,25 @@ static inline bool plain_chunk(const struct moeq_rans_table *t, const uint8_t *a
 }
 
 /* A whole stream that is not damaged; false where it is not what it should be. */
-static inline bool plain_decode(const struct moeq_rans_table *t, const uint8_t *bytes, uint64_t n_bytes,
-                                uint64_t n, uint32_t chunk, int16_t *out)
+static inline bool plain_decode_runs(const struct moeq_rans_run *runs, const uint8_t *bytes, uint64_t n_bytes,
+                                     uint64_t n, uint32_t chunk, int16_t *out)
 {
     const uint64_t n_chunks = (n + chunk - 1) / chunk;
     const uint8_t *first = bytes + 4 * n_chunks, *begin = first;
     for (uint64_t c = 0; c < n_chunks; c++) {
         const uint8_t *end = first + plain_number(bytes + 4 * c, 4);
         const uint64_t left = n - c * chunk;
-        if (!plain_chunk(t, begin, end, left < chunk ? (uint32_t)left : chunk, out + c * chunk))
+        if (!plain_chunk(runs, c * chunk, begin, end, left < chunk ? (uint32_t)left : chunk, out + c * chunk))
             return false;
         begin = end;
     }
     return begin == bytes + n_bytes;
+}
+
+static inline bool plain_decode(const struct moeq_rans_table *t, const uint8_t *bytes, uint64_t n_bytes,
+                                uint64_t n, uint32_t chunk, int16_t *out)
+{
+    return plain_decode_runs(&(struct moeq_rans_run){.end = n, .table = t}, bytes, n_bytes, n, chunk, out);
 }
 
 #endif

@@ -230,6 +230,108 @@ static void outliers_and_zeros(void)
     moeq_pool_join(pool);
 }
 
+/* No step is too fine for a code of 8 bits: it grows until nothing is cut off, however far apart columns are.
+ */
+static int nothing_is_cut_off(void)
+{
+    static const struct moeq_ec_goal goals[] = {
+        {.bits = 8}, {.bits = 7.5}, {.step = (double)MOEQ_LEAST_EC_STEP}, {.step = 1e-6}, {.step = 0.01}};
+    struct moeq_pool *pool = moeq_pool_create(1, NULL);
+    int n_wrong = 0;
+    for (size_t g = 0; g < sizeof goals / sizeof *goals; g++)
+        for (int spread = 0; spread < 2; spread++) {
+            struct coded c = make(pool, 70, 40, 0);
+            float row[40];
+            bool is_right = true;
+            for (uint64_t i = 0; spread && i < c.rows * c.cols; i++)
+                c.w[i] = ldexpf(c.w[i], (int)(i % c.cols) * 4 - 100);
+            is_right = encode_it(&c, NULL, goals[g], pool);
+            for (uint64_t r = 0; is_right && r < c.rows; r++) {
+                moeq_decode(&c.m, r, 0, c.cols, row);
+                for (uint64_t i = 0; i < c.cols; i++) {
+                    const float scale =
+                        ((const float *)(const void *)(c.packed.data + c.m.n_bytes))[(int64_t)i - 40];
+                    is_right = is_right && fabsf(row[i] - c.w[r * c.cols + i]) <= 0.7501f * scale;
+                }
+            }
+            if (!is_right)
+                printf("[goal %zu, spread %d] ", g, spread);
+            n_wrong += !is_right;
+            free_coded(&c);
+        }
+    moeq_pool_join(pool);
+    return n_wrong;
+}
+
+static void steps_are_wide_enough(void)
+{
+    in_every_set(nothing_is_cut_off);
+}
+
+/* Weights for whose codes float32 has no scale. */
+static void scales_that_there_are_not(void)
+{
+    struct moeq_pool *pool = moeq_pool_create(1, NULL);
+    struct coded c = make(pool, 64, 48, 0);
+    struct moeq_error err = {0};
+    for (uint64_t i = 0; i < c.rows * c.cols; i++)
+        c.w[i] = 3.3e38f;
+    CU_ASSERT_EQUAL(moeq_ec_encode(NULL, c.rows, c.cols, c.w, (struct moeq_ec_goal){.step = 1}, pool,
+                                   &c.bytes, &c.report, &err),
+                    MOEQ_UNSUPPORTED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "column 0"));
+    c.w[100] = INFINITY; /* is told before */
+    err = (struct moeq_error){0};
+    for (uint64_t i = 0; i < c.rows * c.cols; i++)
+        c.w[i] = i == 100 ? INFINITY : 1;
+    CU_ASSERT_EQUAL(moeq_ec_encode(NULL, c.rows, c.cols, c.w, (struct moeq_ec_goal){.step = 0.1}, pool,
+                                   &c.bytes, &c.report, &err),
+                    MOEQ_DAMAGED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "row 2, column 4"));
+    free_coded(&c);
+    moeq_pool_join(pool);
+}
+
+/* Longer than a chunk, either way; of a size that is sampled, estimated as it turns out. */
+static int check_long(void)
+{
+    static const struct {
+        uint64_t rows, cols;
+    } longs[] = {{3, 70001}, {1, 66000}, {70001, 2}, {65537, 1}, {2049, 33}, {65536, 1}};
+    struct moeq_pool *pool = moeq_pool_create(2, NULL);
+    int n_wrong = 0;
+    for (size_t i = 0; i < sizeof longs / sizeof *longs; i++) {
+        struct coded c = {.rows = longs[i].rows, .cols = longs[i].cols};
+        float *q = malloc(c.cols * sizeof *q);
+        double off = 0, all = 0;
+        c.w = random_weights(c.rows * c.cols, i);
+        bool is_right = q && encode_it(&c, NULL, (struct moeq_ec_goal){.bits = 4}, pool) &&
+                        c.bytes.n_bytes <= moeq_ec_most_bytes(c.rows, c.cols);
+        for (uint64_t r = 0; is_right && r < c.rows; r++) {
+            moeq_decode(&c.m, r, 0, c.cols, q);
+            for (uint64_t k = 0; k < c.cols; k++) {
+                const double x = (double)c.w[r * c.cols + k];
+                off += (x - (double)q[k]) * (x - (double)q[k]);
+                all += x * x;
+            }
+        }
+        is_right = is_right && fabs(bits_of(&c) - 4) < 0.12 && off < all / 130;
+        if (!is_right)
+            printf("[%llu x %llu: %.3f bits, error %.4f] ", (unsigned long long)c.rows,
+                   (unsigned long long)c.cols, bits_of(&c), off / all);
+        n_wrong += !is_right;
+        free(q);
+        free_coded(&c);
+    }
+    moeq_pool_join(pool);
+    return n_wrong;
+}
+
+static void long_matrices(void)
+{
+    in_every_set(check_long);
+}
+
 /* Nothing crashes (the sanitizers see to that), and what is cut off or has other codes is damaged. */
 static void damage_is_found(void)
 {
@@ -263,6 +365,9 @@ int main(void)
     const struct unit_test tests[] = {
         {"errors are those reported", errors_are_those_reported},
         {"bytes are the same everywhere", bytes_are_the_same_everywhere},
+        {"steps are wide enough", steps_are_wide_enough},
+        {"long matrices", long_matrices},
+        {"scales that there are not", scales_that_there_are_not},
         {"size is as asked", size_is_as_asked},
         {"it is better than groups", it_is_better_than_groups},
         {"outliers and zeros", outliers_and_zeros},

@@ -95,16 +95,81 @@ static void test_halves(void)
 
 static void test_format_text(void)
 {
-    static const char *const good[] = {"f32",           "bf16",          "fp8",          "int8-g32",
-                                       "int8-g64",      "int8-g128",     "int4-g32",     "int4-g128",
-                                       "int4-g64-asym", "int6-g64",      "int5-g128",    "int3-g64",
-                                       "int2-g32",      "int6-g32-asym", "int2-g64-asym"};
-    static const char *const bad[] = {
-        "",           "int",       "int4-",          "int4-g65",
-        "fp8-g64",    "int8-asym", "int7",           "int1",
-        "int3-g16",   "int2-g256", "int3g64",        "raw",
-        "int4-g64-x", "INT4",      "int4 g64",       "int4-g64-g32",
-        "bf16-asym",  "-int4x",    "int4-asym-asym", "int4-g64-asym-and-a-very-long-tail"};
+    static const char *const good[] = {"f32",
+                                       "bf16",
+                                       "fp8",
+                                       "int8-g32",
+                                       "int8-g64",
+                                       "int8-g128",
+                                       "int4-g32",
+                                       "int4-g128",
+                                       "int4-g64-asym",
+                                       "int6-g64",
+                                       "int5-g128",
+                                       "int3-g64",
+                                       "int2-g32",
+                                       "int6-g32-asym",
+                                       "int2-g64-asym",
+                                       "ec",
+                                       "ec:2.5",
+                                       "ec:0.75",
+                                       "ec:8",
+                                       "ec@0.001",
+                                       "ec:2.5@0.001",
+                                       "ec@8.6736174e-19",
+                                       "ec:3.1415927@1.2345679e-05"};
+    static const char *const bad[] = {"",
+                                      "int",
+                                      "int4-",
+                                      "int4-g65",
+                                      "fp8-g64",
+                                      "int8-asym",
+                                      "int7",
+                                      "int1",
+                                      "int3-g16",
+                                      "int2-g256",
+                                      "int3g64",
+                                      "raw",
+                                      "int4-g64-x",
+                                      "INT4",
+                                      "int4 g64",
+                                      "int4-g64-g32",
+                                      "bf16-asym",
+                                      "-int4x",
+                                      "int4-asym-asym",
+                                      "int4-g64-asym-and-a-very-long-tail",
+                                      "ec:",
+                                      "ec@",
+                                      "ec:9",
+                                      "ec:0.1",
+                                      "ec:0.749",
+                                      "ec:8.001",
+                                      "ec:0",
+                                      "ec@0",
+                                      "ec@1e99",
+                                      "ec@1e-44",
+                                      "ec@1e38",
+                                      "ec-g64",
+                                      "ec-asym",
+                                      "ec:0x3",
+                                      "ec@0x1",
+                                      "ec:nan",
+                                      "ec:inf",
+                                      "ec@inf",
+                                      "ec:-3",
+                                      "ec@-1",
+                                      "ec:+3",
+                                      "ec: 3",
+                                      "ec:3 ",
+                                      "ec:3:3",
+                                      "ec@1@1",
+                                      "ec@1:3",
+                                      "ec:3@",
+                                      "ec:.",
+                                      "ec:3@.",
+                                      "EC:3",
+                                      "ec3",
+                                      "ec:3-g64"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         char text[MOEQ_FORMAT_BYTES];
         CU_ASSERT_STRING_EQUAL(moeq_format_text(format_of(good[i]), text), good[i]);
@@ -139,6 +204,9 @@ static void test_packed_sizes(void)
         {"int2-g32-asym", 3, 5 * 32, 120 + 30 + 3 * 2, 192}, /* zero points: 10 bits a row */
         {"int5-g32-asym", 2, 33, 42 + 8 + 2 * 2, 64},
         {"int6-g128", 5, 3, 16 + 5 * 2, 64}, /* 15 bytes of codes, 1 of padding */
+        {"ec", 3, 5, 64 + 5 * 4, 128},
+        {"ec", 2, 64, 128 + 64 * 4, 384},
+        {"ec", 0, 3, 12, 64},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint64_t n_bytes = 1, n_padded = 1;
@@ -153,6 +221,8 @@ static void test_packed_sizes(void)
     CU_ASSERT_EQUAL(moeq_packed_size(format_of("fp8"), (uint64_t)1 << 32, (uint64_t)1 << 32, &n, &n, NULL),
                     MOEQ_DAMAGED);
     CU_ASSERT_EQUAL(moeq_packed_size(format_of("bf16"), (uint64_t)1 << 62, 2, &n, &n, NULL), MOEQ_DAMAGED);
+    CU_ASSERT_EQUAL(moeq_packed_size(format_of("ec"), 1, (uint64_t)1 << 32, &n, &n, NULL), MOEQ_DAMAGED);
+    CU_ASSERT_EQUAL(moeq_packed_size(format_of("ec"), (uint64_t)1 << 62, 2, &n, &n, NULL), MOEQ_DAMAGED);
 }
 
 /* ---- quality ---- */

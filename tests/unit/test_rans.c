@@ -328,6 +328,175 @@ static void shared_tables(void)
     free(others);
 }
 
+/* ---- several tables ---- */
+
+#define MOST_RUNS 40
+
+/* Codes whose deviation doubles from run to run, each with a table of its own, or the one before's. */
+struct in_runs {
+    struct moeq_rans_run runs[MOST_RUNS];
+    size_t n_runs;
+    uint64_t n;
+    uint32_t chunk;
+    int8_t *symbols, *decoded; /* [n] */
+    struct moeq_rans_table tables[MOST_RUNS];
+    struct moeq_rans_decoder *decoders; /* [MOST_RUNS] */
+    struct moeq_bytes bytes;
+};
+
+/* A few runs that hold most codes, and many short ones, of which some begin no 32 codes. */
+static const struct {
+    uint32_t lengths[8], chunk;
+} layouts[] = {
+    {{1}, 1},
+    {{31, 1}, 32},
+    {{32, 32, 32}, 64},
+    {{5, 1, 1, 2, 40, 3, 500}, 64},
+    {{1000, 1, 1, 30, 2000, 7}, 1000},
+    {{33, 64, 4095, 1, 4097, 31, 3}, 4096},
+    {{60000, 9000, 1, 61000, 17, 128}, MOEQ_RANS_MAX_CHUNK},
+    {{20000, 20000, 20000, 20000, 20000, 20000}, 48000},
+    {{300, 300, 300, 300, 300, 300, 300, 300}, 15},
+};
+
+static void make_runs(struct in_runs *r, size_t layout, bool shares)
+{
+    *r = (struct in_runs){.chunk = layouts[layout].chunk};
+    random_state = layout;
+    for (; r->n_runs < 8 && layouts[layout].lengths[r->n_runs]; r->n_runs++)
+        r->n += layouts[layout].lengths[r->n_runs];
+    r->symbols = calloc(r->n, 1);
+    r->decoded = calloc(r->n, 1);
+    r->decoders = aligned_alloc(64, MOST_RUNS * sizeof *r->decoders);
+    CU_ASSERT_FATAL(r->symbols && r->decoded && r->decoders);
+    uint64_t at = 0;
+    for (size_t i = 0; i < r->n_runs; i++) {
+        struct moeq_rans_histogram histogram = {0};
+        const uint64_t n = layouts[layout].lengths[i];
+        for (uint64_t k = 0; k < n; k++)
+            r->symbols[at + k] = (int8_t)next_code(0.3 * (double)(1u << i % 6));
+        moeq_rans_count_bytes(&histogram, r->symbols + at, n);
+        moeq_rans_table_make(&histogram, &r->tables[i]);
+        const size_t table = shares && i % 2 ? i - 1 : i;
+        moeq_rans_decoder_init(&r->decoders[i], &r->tables[table]);
+        at += n;
+        r->runs[i] = (struct moeq_rans_run){at, &r->tables[table], &r->decoders[i]};
+    }
+}
+
+static void free_runs(struct in_runs *r)
+{
+    moeq_bytes_free(&r->bytes);
+    free(r->symbols);
+    free(r->decoded);
+    free(r->decoders);
+}
+
+/* MOEQ_CHECK_FAILED: codes came back that are none of a byte. */
+static enum moeq_status decode_runs(const struct in_runs *r, const uint8_t *bytes, uint64_t n_bytes,
+                                    uint64_t first, uint64_t n_chunks, struct moeq_error *err)
+{
+    struct moeq_rans_stream s;
+    uint64_t n_outside = 0;
+    enum moeq_status status = moeq_rans_stream_open(&s, bytes, n_bytes, r->n, r->chunk, err);
+    if (!status)
+        status = moeq_rans_decode_runs(r->runs, &s, first, n_chunks ? n_chunks : s.n_chunks - first,
+                                       r->decoded, &n_outside, err);
+    return status ? status : n_outside ? MOEQ_CHECK_FAILED : MOEQ_OK;
+}
+
+/* All chunks together, each alone, and by the words of rans.h. */
+static bool runs_come_back(const struct in_runs *r)
+{
+    const uint64_t n_chunks = (r->n + r->chunk - 1) / r->chunk;
+    int16_t *wide = calloc(r->n, sizeof *wide);
+    bool is_right = wide && !decode_runs(r, r->bytes.data, r->bytes.n_bytes, 0, 0, NULL) &&
+                    memcmp(r->decoded, r->symbols, r->n) == 0 &&
+                    plain_decode_runs(r->runs, r->bytes.data, r->bytes.n_bytes, r->n, r->chunk, wide);
+    for (uint64_t i = 0; is_right && i < r->n; i++)
+        is_right = wide[i] == r->symbols[i];
+    for (uint64_t c = 0; is_right && c < n_chunks; c++) {
+        const uint64_t left = r->n - c * r->chunk, n = left < r->chunk ? left : r->chunk;
+        is_right = !decode_runs(r, r->bytes.data, r->bytes.n_bytes, c, 1, NULL) &&
+                   memcmp(r->decoded, r->symbols + c * r->chunk, n) == 0;
+    }
+    free(wide);
+    return is_right;
+}
+
+/* Of all streams with several tables; written down and changed as ALL_BYTES is. */
+#define ALL_RUNS "d45605c37a7ab3ac68ff435e1eaaa130"
+
+static int every_layout(void)
+{
+    struct moeq_hasher *hasher = moeq_hasher_create(NULL);
+    struct moeq_pool *pool = moeq_pool_create(3, NULL);
+    char hex[MOEQ_HASH_HEX] = "";
+    int n_wrong = 0;
+    for (size_t i = 0; i < 2 * sizeof layouts / sizeof *layouts; i++) {
+        struct in_runs r;
+        struct moeq_bytes threaded = {0};
+        make_runs(&r, i / 2, i % 2);
+        const bool is_right =
+            !moeq_rans_encode_runs(r.runs, r.n_runs, r.symbols, r.chunk, NULL, &r.bytes, NULL) &&
+            !moeq_rans_encode_runs(r.runs, r.n_runs, r.symbols, r.chunk, pool, &threaded, NULL) &&
+            r.bytes.n_bytes == threaded.n_bytes &&
+            memcmp(r.bytes.data, threaded.data, threaded.n_bytes) == 0 && runs_come_back(&r);
+        moeq_hasher_update(hasher, r.bytes.data, r.bytes.n_bytes);
+        if (!is_right)
+            printf("[layout %zu] ", i);
+        n_wrong += !is_right;
+        moeq_bytes_free(&threaded);
+        free_runs(&r);
+    }
+    moeq_hash_hex(moeq_hasher_finish(hasher), hex);
+    moeq_hasher_free(hasher);
+    moeq_pool_join(pool);
+    if (strcmp(hex, ALL_RUNS) != 0)
+        printf("\"%s\" ", hex);
+    return n_wrong + (strcmp(hex, ALL_RUNS) != 0);
+}
+
+static void several_tables(void)
+{
+    in_every_set(every_layout);
+}
+
+/* Every bit turned round, and every length: told, but for a fiftieth, as above. Short runs make exceptions of
+ * their neighbours. */
+static int every_bit_of_runs(void)
+{
+    struct in_runs r;
+    uint64_t n_silent = 0;
+    make_runs(&r, 4, false);
+    int n_wrong =
+        moeq_rans_encode_runs(r.runs, r.n_runs, r.symbols, r.chunk, NULL, &r.bytes, NULL) != MOEQ_OK;
+    const size_t n = r.bytes.n_bytes;
+    for (size_t bit = 0; !n_wrong && bit < 8 * n; bit++) {
+        uint8_t *copy = malloc(n); /* of its own, so that a sanitizer sees its end */
+        struct moeq_error err = {0};
+        if (!copy)
+            break;
+        memcpy(copy, r.bytes.data, n);
+        copy[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        const enum moeq_status status = decode_runs(&r, copy, n, 0, 0, &err);
+        n_silent += status == MOEQ_OK;
+        n_wrong += status && status != MOEQ_CHECK_FAILED &&
+                   (status != MOEQ_DAMAGED || !err.has_offset || err.offset > n);
+        free(copy);
+    }
+    for (size_t k = 0; k < n; k++)
+        n_wrong += decode_runs(&r, r.bytes.data, k, 0, 0, NULL) != MOEQ_DAMAGED;
+    printf("%llu of %llu bits told, ", (unsigned long long)(8 * n - n_silent), (unsigned long long)(8 * n));
+    free_runs(&r);
+    return n_wrong + (n_silent > 8 * n / 50);
+}
+
+static void damage_of_runs(void)
+{
+    in_every_set(every_bit_of_runs);
+}
+
 /* ---- tables ---- */
 
 static void tables_come_back(void)
@@ -484,6 +653,8 @@ int main(void)
         {"all kinds of codes come back, in every set", round_trips},
         {"the same bytes in every set and for any threads", same_bytes},
         {"damage is told, in every set", damage},
+        {"several tables in one stream, in every set", several_tables},
+        {"damage of such streams is told, in every set", damage_of_runs},
         {"sizes are near the entropy", near_the_entropy},
         {"small streams", small_streams},
         {"costs are sizes", costs},
