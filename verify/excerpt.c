@@ -27,7 +27,7 @@ static uint32_t sample_candidates(struct moeq_excerpt_shape shape)
 
 uint32_t moeq_excerpt_entries(struct moeq_excerpt_shape shape)
 {
-    return moeq_top_capacity(shape.top) + (shape.sample ? moeq_top_capacity(sample_candidates(shape)) : 0);
+    return moeq_top_room(shape.top) + (shape.sample ? moeq_top_room(sample_candidates(shape)) : 0);
 }
 
 /* splitmix64: a bijection that mixes all bits. */
@@ -39,11 +39,25 @@ static uint64_t mixed(uint64_t x)
     return x ^ x >> 31;
 }
 
+/* One u of each of NOISE_PERIOD equal parts of (0, 1), in random order, and the first ones again: wherever a
+ * slice begins, each of its entries is as likely to have any of them, and shares of small u are not left to
+ * chance, which would be the same for all tokens. */
 float *moeq_excerpt_noise(struct moeq_error *err)
 {
     float *noise = moeq_calloc(NOISE_PERIOD + MOEQ_EXCERPT_SLICE, sizeof *noise, err);
-    for (uint64_t i = 0; noise && i < NOISE_PERIOD + MOEQ_EXCERPT_SLICE; i++)
-        noise[i] = (float)-log(((double)(mixed(i) >> 12) + 0.5) * 0x1p-52);
+    if (!noise)
+        return NULL;
+    for (uint32_t i = 0; i < NOISE_PERIOD; i++) {
+        const double inside = ((double)(mixed(i) >> 12) + 0.5) * 0x1p-52;
+        noise[i] = (float)-log((i + inside) / NOISE_PERIOD);
+    }
+    for (uint32_t i = NOISE_PERIOD; i > 1; i--) {
+        const uint64_t other = mixed(NOISE_PERIOD + (uint64_t)i) % i;
+        const float kept = noise[i - 1];
+        noise[i - 1] = noise[other];
+        noise[other] = kept;
+    }
+    memcpy(noise + NOISE_PERIOD, noise, MOEQ_EXCERPT_SLICE * sizeof *noise);
     return noise;
 }
 
@@ -53,7 +67,7 @@ void moeq_excerpt_begin(struct moeq_excerpt_maker *maker, struct moeq_excerpt_sh
     *maker = (struct moeq_excerpt_maker){0};
     moeq_top_begin(&maker->top, shape.top, entries);
     if (shape.sample)
-        moeq_top_begin(&maker->sample, sample_candidates(shape), entries + moeq_top_capacity(shape.top));
+        moeq_top_begin(&maker->sample, sample_candidates(shape), entries + moeq_top_room(shape.top));
 }
 
 void moeq_excerpt_add(struct moeq_excerpt_maker *maker, const float *noise, uint64_t token,
@@ -64,25 +78,32 @@ void moeq_excerpt_add(struct moeq_excerpt_maker *maker, const float *noise, uint
         moeq_top_add(&maker->sample, logits, noise + mixed(mixed(token) + first) % NOISE_PERIOD, first, n);
 }
 
-/* Those of the candidates that are not in the top come to the front, in their order; their number. */
-static uint32_t leave_out_top(struct moeq_top *sample, const struct moeq_top *top)
+/* Leaves of the candidates what is not in the top, at most the sample and one more; gives their number. */
+static uint32_t leave_out_top(struct moeq_top *sample, const struct moeq_top *top, uint32_t n_sample)
 {
     const struct moeq_top_entry *least = &top->entries[top->n - 1];
     uint32_t n = 0;
     for (uint32_t i = 0; i < sample->n; i++) {
         const struct moeq_top_entry e = sample->entries[i];
-        if (e.logit < least->logit || (e.logit == least->logit && e.id > least->id))
-            sample->entries[n++] = e;
+        sample->entries[n] = e;
+        n += e.logit < least->logit || (e.logit == least->logit && e.id > least->id);
     }
-    return n;
+    sample->n = n;
+    moeq_top_keep(sample, n_sample + 1);
+    return sample->n;
 }
 
-static int by_logit(const void *a, const void *b)
+/* Takes the least key, where there is one more than the sample has. */
+static float take_threshold(struct moeq_top *sample, uint32_t n_sample)
 {
-    const struct moeq_top_entry *x = a, *y = b;
-    if (x->logit != y->logit)
-        return x->logit > y->logit ? -1 : 1;
-    return x->id < y->id ? -1 : x->id > y->id;
+    uint32_t least = 0;
+    if (sample->n <= n_sample)
+        return -INFINITY;
+    for (uint32_t i = 1; i < sample->n; i++)
+        least = sample->entries[i].key < sample->entries[least].key ? i : least;
+    const float key = sample->entries[least].key;
+    sample->entries[least] = sample->entries[--sample->n];
+    return key;
 }
 
 static void store(struct moeq_excerpt *out, uint32_t at, const struct moeq_top_entry *e, double total)
@@ -92,12 +113,10 @@ static void store(struct moeq_excerpt *out, uint32_t at, const struct moeq_top_e
     out->codes[at] = (uint16_t)(below < 0 ? 0 : below > MAX_CODE ? MAX_CODE : below + 0.5);
 }
 
-static double least_logit(const struct moeq_top *top, const struct moeq_top *sample, uint32_t n_sample)
+static double least_logit(const struct moeq_top *top, const struct moeq_top *sample)
 {
-    double least = (double)top->entries[top->n - 1].logit;
-    for (uint32_t i = 0; i < n_sample; i++)
-        least = fmin(least, (double)sample->entries[i].logit);
-    return least;
+    const double least = (double)top->entries[top->n - 1].logit;
+    return sample->n ? fmin(least, (double)sample->entries[sample->n - 1].logit) : least;
 }
 
 enum moeq_status moeq_excerpt_end(struct moeq_excerpt_maker *maker, struct moeq_excerpt_shape shape,
@@ -107,27 +126,25 @@ enum moeq_status moeq_excerpt_end(struct moeq_excerpt_maker *maker, struct moeq_
     struct moeq_top *top = &maker->top, *sample = &maker->sample;
     const double total = moeq_tally_total(tally);
     moeq_top_end(top);
-    if (shape.sample)
-        moeq_top_end(sample);
-    const uint32_t n_tail = top->n && shape.sample ? leave_out_top(sample, top) : 0;
+    moeq_top_sort(top->entries, top->n);
+    const uint32_t n_tail = top->n && shape.sample ? leave_out_top(sample, top, shape.sample) : 0;
     if (!isfinite(total) || !isfinite(tally->target) || top->n < shape.top || n_tail < shape.sample)
         return moeq_fail(err, MOEQ_DAMAGED, "the logits are not finite: weights are damaged");
+    const float threshold = take_threshold(sample, shape.sample);
+    moeq_top_sort(sample->entries, sample->n);
     double above = 0; /* probability of the top */
     for (uint32_t i = 0; i < top->n; i++)
         above += exp((double)top->entries[i].logit - total);
     const double largest = (double)top->entries[0].logit,
-                 range = fmin(MAX_RANGE, largest - least_logit(top, sample, shape.sample));
+                 range = fmin(MAX_RANGE, largest - least_logit(top, sample));
     out->nll = (float)(total - tally->target);
     out->total = (float)total;
     out->largest = (float)(largest - total);
     out->step = (float)fmax(range / MAX_CODE, 1e-30);
     out->tail = shape.sample ? (float)fmax(0, 1 - above) : 0;
-    out->threshold =
-        n_tail > shape.sample ? (float)((double)sample->entries[shape.sample].key - total) : -INFINITY;
+    out->threshold = (float)((double)threshold - total);
     for (uint32_t i = 0; i < shape.top; i++)
         store(out, i, &top->entries[i], total);
-    if (shape.sample)
-        qsort(sample->entries, shape.sample, sizeof *sample->entries, by_logit);
     for (uint32_t i = 0; i < shape.sample; i++)
         store(out, shape.top + i, &sample->entries[i], total);
     return MOEQ_OK;

@@ -35,7 +35,7 @@
 #include "top_logits.h"
 
 #define MOEQ_EXCERPT_TOP    64u
-#define MOEQ_EXCERPT_SAMPLE 16u
+#define MOEQ_EXCERPT_SAMPLE 32u
 
 /* Sizes of all excerpts of a vocabulary. */
 struct moeq_excerpt_shape {

@@ -46,8 +46,7 @@ static uint64_t chunk_entries(uint64_t n_left)
 /* Entries of a token's lists. */
 static uint64_t list_entries(bool compares, bool saves, struct moeq_excerpt_shape shape)
 {
-    return (compares ? 2 * moeq_top_capacity(MOEQ_COMPARED_BEST) : 0) +
-           (saves ? moeq_excerpt_entries(shape) : 0);
+    return (compares ? 2 * moeq_top_room(MOEQ_COMPARED_BEST) : 0) + (saves ? moeq_excerpt_entries(shape) : 0);
 }
 
 static int32_t target_of(const struct chunk *c, uint64_t i)
@@ -144,7 +143,8 @@ static void compare_excerpt(const struct chunk *c, uint64_t i, struct moeq_score
     score->kld = d.estimate;
     score->kld_lower = d.lower;
     score->reference_best = e->ids[0];
-    score->overlap = (uint8_t)count_common(&t->best, e->ids, c->shape.top < MOEQ_COMPARED_BEST ? c->shape.top : MOEQ_COMPARED_BEST);
+    score->overlap = (uint8_t)count_common(
+        &t->best, e->ids, c->shape.top < MOEQ_COMPARED_BEST ? c->shape.top : MOEQ_COMPARED_BEST);
 }
 
 static enum moeq_status end_token(struct chunk *c, uint64_t i, struct moeq_error *err)
@@ -188,7 +188,7 @@ static void begin_token(struct chunk *c, uint64_t i)
 {
     const struct moeq_scoring_task *s = c->s;
     const struct moeq_windows *w = s->windows;
-    const uint64_t at = c->first + i, n_best = moeq_top_capacity(MOEQ_COMPARED_BEST);
+    const uint64_t at = c->first + i, n_best = moeq_top_room(MOEQ_COMPARED_BEST);
     struct token *t = &c->tokens[i];
     struct moeq_top_entry *entries = c->entries + i * list_entries(c->compares, s->save, c->shape);
     c->positions[i] = at / w->n_scored * w->context + w->first + at % w->n_scored;

@@ -26,7 +26,7 @@ bool moeq_trace_shape_equal(const struct moeq_trace_shape *a, const struct moeq_
 }
 
 enum moeq_status moeq_drift_init(struct moeq_drift *drift, const struct moeq_trace_shape *shape,
-                                  struct moeq_error *err)
+                                 struct moeq_error *err)
 {
     *drift = (struct moeq_drift){.n_layers = shape->n_layers, .n_experts = shape->n_experts};
     drift->layers = moeq_calloc(shape->n_layers, sizeof *drift->layers, err);
@@ -95,34 +95,45 @@ struct sketching {
     const struct moeq_layer_result *result;
 };
 
-/* 64 signs: splitmix64 of their number. */
-static uint64_t signs(uint64_t token, uint64_t which)
+#define LANES 16
+
+typedef uint32_t lanes_int __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef float lanes_float __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+/* What a token's signs come from: splitmix64 of its number and the lane's. */
+static void set_seed(lanes_int *seed, uint64_t token)
 {
-    uint64_t x = (token << 24 | which) * 0x9E3779B97F4A7C15u;
-    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
-    return x ^ x >> 31;
+    for (uint64_t i = 0; i < LANES; i++) {
+        uint64_t x = (token * LANES + i + 1) * 0x9E3779B97F4A7C15u;
+        x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+        x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+        (*seed)[i] = (uint32_t)(x >> 32) | 1; /* never 0 */
+    }
 }
 
-/* Sixteen sums, so that the order is one that vectors can keep. */
-static float signed_sum(const float *x, uint32_t n, uint64_t token, uint64_t which)
+/* Sums in sixteen lanes, which are then added in their order. Each lane draws its signs by xorshift
+ * (Marsaglia, 2003): the highest bit for the first number, the next for the second. */
+static void sketch_token(const float *x, uint32_t n, uint64_t token, float sketch[MOEQ_SKETCH])
 {
-    float sums[16] = {0}, sum = 0;
-    uint32_t i = 0;
-    for (; i + 64 <= n; i += 64) {
-        const uint64_t bits = signs(token, which << 16 | i / 64);
-        for (uint32_t k = 0; k < 64; k += 16) {
-            const uint32_t some = (uint32_t)(bits >> k);
-            for (uint32_t l = 0; l < 16; l++)
-                sums[l] += x[i + k + l] * (float)(1 - (int32_t)(some >> l & 1) * 2);
-        }
+    lanes_int state = {0};
+    lanes_float sums[MOEQ_SKETCH] = {{0}};
+    set_seed(&state, token);
+    for (uint32_t i = 0; i < n; i += LANES) {
+        float rest[LANES] = {0};
+        if (n - i < LANES)
+            memcpy(rest, x + i, (n - i) * sizeof *rest);
+        const lanes_int bits = *(const lanes_int *)(const void *)(n - i < LANES ? rest : x + i);
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        for (uint32_t k = 0; k < MOEQ_SKETCH; k++)
+            sums[k] += (lanes_float)(bits ^ (state << k & 0x80000000u));
     }
-    const uint64_t bits = signs(token, which << 16 | i / 64);
-    for (uint32_t l = 0; i + l < n; l++)
-        sum += bits >> l & 1 ? -x[i + l] : x[i + l];
-    for (uint32_t l = 0; l < 16; l++)
-        sum += sums[l];
-    return sum;
+    for (uint32_t k = 0; k < MOEQ_SKETCH; k++) {
+        sketch[k] = 0;
+        for (uint32_t l = 0; l < LANES; l++)
+            sketch[k] += sums[k][l];
+    }
 }
 
 static enum moeq_status sketch_tokens(void *context, unsigned worker, uint64_t begin, uint64_t end,
@@ -134,9 +145,8 @@ static enum moeq_status sketch_tokens(void *context, unsigned worker, uint64_t b
     (void)err;
     for (uint64_t t = begin; t < end; t++) {
         const uint64_t token = s->result->first + t;
-        for (uint32_t i = 0; i < MOEQ_SKETCH; i++)
-            s->trace->layer.sketches[token * MOEQ_SKETCH + i] =
-                signed_sum(s->result->hidden + t * width, width, token, i);
+        sketch_token(s->result->hidden + t * width, width, token,
+                     s->trace->layer.sketches + token * MOEQ_SKETCH);
     }
     return MOEQ_OK;
 }
