@@ -1,14 +1,16 @@
 #include "cmd_eval.h"
 
 #include "baseline_match.h"
+#include "gates.h"
 #include "model.h"
-#include "report.h"
 #include "text.h"
 #include "verb.h"
 
 struct eval_options {
     struct moeq_common common;
     const char *text, *reference, *convention, *baseline, *save;
+    struct moeq_list gates;
+    const char *gates_file, *junit, *markdown, *html;
     uint64_t context, windows, memory;
     bool exact;
 };
@@ -27,6 +29,14 @@ static const struct moeq_option options_table[] = {
      "compare with the model that this baseline was saved of; text, windows and arithmetic are the "
      "baseline's",
      OPTION(baseline), 0, 0, NULL},
+    {"gate", 'g', MOEQ_OPTION_LIST, "NAME<LIMIT",
+     "exit with 1 where this does not hold, as mean_kld<0.03 or top1>0.95; may be repeated", OPTION(gates), 0,
+     0, NULL},
+    {"gates", 0, MOEQ_OPTION_TEXT, "FILE.json", "the same from a document", OPTION(gates_file), 0, 0, NULL},
+    {"junit", 0, MOEQ_OPTION_TEXT, "FILE", "write the gates as JUnit XML", OPTION(junit), 0, 0, NULL},
+    {"markdown", 0, MOEQ_OPTION_TEXT, "FILE",
+     "write a summary in Markdown; - prints it instead of the usual text", OPTION(markdown), 0, 0, NULL},
+    {"html", 0, MOEQ_OPTION_TEXT, "FILE", "write a report as one HTML page", OPTION(html), 0, 0, NULL},
     {"convention", 0, MOEQ_OPTION_CHOICE, "NAME",
      "windows: BOS and ctx-1 tokens, all scored; llama: as llama.cpp's perplexity, second half of each "
      "window scored",
@@ -59,6 +69,7 @@ struct eval {
     struct moeq_windows windows;
     struct moeq_evaluation result;
     struct moeq_evaluation_plan plan;
+    struct moeq_gates gates;
     double seconds;
 };
 
@@ -70,6 +81,11 @@ static uint64_t context_of(const struct eval *e)
 
 /* ---- what is evaluated ---- */
 
+static bool prints_markdown(const struct eval_options *o)
+{
+    return o->markdown && strcmp(o->markdown, "-") == 0;
+}
+
 static enum moeq_status check_options(const struct eval_options *o, struct moeq_error *err)
 {
     if (!o->text && !o->baseline)
@@ -79,7 +95,37 @@ static enum moeq_status check_options(const struct eval_options *o, struct moeq_
     if (o->save && (o->reference || o->baseline))
         return moeq_fail(err, MOEQ_USAGE, "--save-baseline is of the model that is evaluated: leave %s out",
                          o->reference ? "--reference" : "--baseline");
+    if (o->common.json && prints_markdown(o))
+        return moeq_fail(err, MOEQ_USAGE, "--json and --markdown - both go to standard output");
     return MOEQ_OK;
+}
+
+static enum moeq_status read_gates(struct eval *e, struct moeq_error *err)
+{
+    const struct eval_options *o = e->options;
+    enum moeq_status status = MOEQ_OK;
+    for (size_t i = 0; !status && i < o->gates.n_items; i++)
+        status = moeq_gates_add(&e->gates, o->gates.items[i], 0, err);
+    if (!status && o->gates_file)
+        status = moeq_gates_load(&e->gates, o->gates_file, err);
+    return status ? status : moeq_gates_check(&e->gates, o->reference || o->baseline, err);
+}
+
+/* Whether the files that are written at the end can be, before all the work. */
+static enum moeq_status check_outputs(const struct eval_options *o, struct moeq_error *err)
+{
+    const char *const paths[] = {o->junit, prints_markdown(o) ? NULL : o->markdown, o->html};
+    enum moeq_status status = MOEQ_OK;
+    for (size_t i = 0; !status && i < sizeof paths / sizeof *paths; i++) {
+        struct moeq_out_dir dir;
+        const char *name;
+        if (!paths[i])
+            continue;
+        status = moeq_out_dir_of_file(&dir, paths[i], &name, err);
+        if (!status)
+            moeq_out_dir_close(&dir);
+    }
+    return status;
 }
 
 /* Opens a model and checks it, before anything is sized by its config.json. */
@@ -217,7 +263,35 @@ static enum moeq_status evaluate(struct eval *e, struct moeq_error *err)
 
 /* ---- reporting ---- */
 
-static enum moeq_status report(const struct eval *e, struct moeq_error *err)
+static enum moeq_status set_worst(struct moeq_report *r, struct moeq_error *err)
+{
+    struct moeq_tokenizer *tokenizer = moeq_tokenizer_open(r->source->path, err);
+    enum moeq_status status =
+        tokenizer ? moeq_worst_of(&r->worst, r->evaluation, r->windows, tokenizer, err) : MOEQ_DAMAGED;
+    moeq_tokenizer_close(tokenizer);
+    return status;
+}
+
+static enum moeq_status write_reports(const struct eval_options *o, const struct moeq_report *r,
+                                      struct moeq_error *err)
+{
+    const struct {
+        const char *path;
+        moeq_report_write *write;
+    } files[] = {
+        {o->junit, moeq_report_junit}, {o->markdown, moeq_report_markdown}, {o->html, moeq_report_html}};
+    enum moeq_status status = MOEQ_OK;
+    for (size_t i = 0; !status && i < sizeof files / sizeof *files; i++)
+        if (files[i].path)
+            status = moeq_report_save(r, files[i].write, files[i].path, err);
+    if (!status && o->common.json)
+        status = moeq_verb_print_json(moeq_report_json(r), err);
+    else if (!status && !prints_markdown(o))
+        moeq_report_print(r);
+    return status;
+}
+
+static enum moeq_status report(struct eval *e, struct moeq_error *err)
 {
     const struct eval_options *o = e->options;
     struct moeq_report r = {.source = &e->source,
@@ -231,15 +305,19 @@ static enum moeq_status report(const struct eval *e, struct moeq_error *err)
                             .windows = &e->windows,
                             .evaluation = &e->result,
                             .plan = &e->plan,
+                            .gates = &e->gates,
                             .seconds = e->seconds,
                             .n_swept = e->windows.n_windows * e->windows.context * (o->reference ? 2 : 1)};
     enum moeq_status status = moeq_weight_budget_of(&r.weights, &e->source, err);
-    if (!status && o->common.json)
-        status = moeq_verb_print_json(moeq_report_json(&r), err);
-    else if (!status)
-        moeq_report_print(&r);
+    if (!status && e->result.compared)
+        status = set_worst(&r, err);
+    if (!status)
+        status = moeq_gates_judge(&e->gates, &r, err);
+    if (!status)
+        status = write_reports(o, &r, err);
     moeq_weight_budget_free(&r.weights);
-    return status;
+    moeq_worst_free(&r.worst);
+    return !status && e->gates.n_failed ? MOEQ_CHECK_FAILED : status;
 }
 
 static enum moeq_status run(void *options, const char *const *positional, size_t n_positional,
@@ -253,6 +331,10 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
     e.arithmetic = !o->exact && moeq_has_fast_products() ? MOEQ_FAST : MOEQ_EXACT;
     enum moeq_status status = check_options(o, err);
     if (!status)
+        status = read_gates(&e, err);
+    if (!status)
+        status = check_outputs(o, err);
+    if (!status)
         status = open_models(&e, positional[0], err);
     if (!status)
         status = make_windows(&e, err);
@@ -261,6 +343,7 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
     if (!status)
         status = report(&e, err);
     moeq_evaluation_free(&e.result);
+    moeq_gates_free(&e.gates);
     moeq_windows_free(&e.windows);
     moeq_bytes_free(&e.text);
     moeq_baseline_close(&e.baseline);
@@ -272,14 +355,25 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
 const struct moeq_verb moeq_verb_eval = {
     .name = "eval",
     .arguments = "PKG|SRC --text FILE",
-    .summary = "perplexity, and KL divergence and top-1 agreement against a reference",
-    .details = "All windows go through the model together, one layer at a time, so memory holds the hidden "
-               "states and a part "
-               "of one layer. Results do not depend on --jobs. Routers are always computed in float32; the "
-               "rest in BF16 with float32 sums where the CPU multiplies BF16, or in float32 with --exact.\n\n"
-               "With --reference the same windows go through a second model; KL divergence is KL(reference "
-               "|| model), the "
-               "mean over the scored tokens with its standard error.",
+    .summary = "perplexity, what quantizing cost against a reference, and gates on both",
+    .details =
+        "All windows go through the model together, one layer at a time, so memory holds the hidden "
+        "states and a part of one layer. Results do not depend on --jobs. Routers are always computed in "
+        "float32; the rest in BF16 with float32 sums where the CPU multiplies BF16, or in float32 with "
+        "--exact.\n\n"
+        "With --reference the same windows go through a second model: KL divergence is KL(reference || "
+        "model), the mean over the scored tokens. Ranges are 95% intervals; since tokens of a window depend "
+        "on each other, their errors come from whole windows.\n\n"
+        "--save-baseline keeps of a model what such a comparison needs, some hundred bytes a token, and "
+        "--baseline compares with that. The KL divergence of the tokens' tails is then estimated from a "
+        "sample; what is certain of it, and the standard error, are printed.\n\n"
+        "--gate NAME<LIMIT makes the exit code 1 where it does not hold. Names:\n"
+        " ppl nll right weight_bytes bits_per_weight\n"
+        " ppl_ratio nll_difference mean_kld median_kld p95_kld p99_kld p999_kld max_kld\n"
+        " top1 top5 flips_worse flips_better router_agreement layer_error\n"
+        "A document of --gates is {\"moeq\": \"gates\", \"version\": 1, \"gates\": [{\"gate\": "
+        "\"mean_kld<0.03\", \"sigma\": 2}]}; a gate with a sigma fails only where it is missed by more than "
+        "so many standard errors.",
     .options = options_table,
     .n_positional_min = 1,
     .n_positional_max = 1,

@@ -4,7 +4,9 @@
 #ifndef MOEQ_REPORT_H
 #define MOEQ_REPORT_H
 
-#include "evaluate.h"
+#include "worst.h"
+
+#include <stdio.h>
 
 /* Bytes and weights of the matrices of one role at one level. */
 struct moeq_budget_row {
@@ -25,6 +27,8 @@ void moeq_weight_budget_free(struct moeq_weight_budget *budget);
 
 double moeq_bits_per_weight(uint64_t n_bytes, uint64_t n_weights); /* 0 of none */
 
+struct moeq_gates;
+
 /* All but what the report owns is borrowed. */
 struct moeq_report {
     const struct moeq_source *source;
@@ -39,12 +43,31 @@ struct moeq_report {
     const struct moeq_evaluation *evaluation;
     const struct moeq_evaluation_plan *plan;
     struct moeq_weight_budget weights;
+    struct moeq_worst_list worst;   /* of a comparison */
+    const struct moeq_gates *gates; /* judged */
     double seconds;
     uint64_t n_swept; /* tokens */
 };
 
 void moeq_report_print(const struct moeq_report *report); /* to stdout */
 json_t *moeq_report_json(const struct moeq_report *report);
+
+/* What other programs read, and people: whole documents. */
+typedef void moeq_report_write(const struct moeq_report *report, FILE *out);
+
+/* JUnit XML as GitHub, GitLab and Jenkins read it (the schema of Apache Ant's JUnit task): a test case for
+ * each gate, or one that the evaluation went to its end. What noise means for a gate is in system-out. */
+moeq_report_write moeq_report_junit;
+
+/* A section of Markdown: gates, numbers, layers, worst windows. */
+moeq_report_write moeq_report_markdown;
+
+/* One HTML page that needs nothing else: no scripts, pictures inside. */
+moeq_report_write moeq_report_html;
+
+/* Writes one to a file (out.h), or to standard output for "-". */
+enum moeq_status moeq_report_save(const struct moeq_report *report, moeq_report_write *write,
+                                  const char *path, struct moeq_error *err);
 
 double moeq_report_tokens_per_second(const struct moeq_report *report);
 

@@ -1,6 +1,7 @@
 #include "report.h"
 
 #include "baseline_match.h"
+#include "gates.h"
 #include "verb.h"
 
 #include <math.h>
@@ -23,26 +24,57 @@ static json_t *comparison_json(const struct moeq_report *r)
                   "kld_error", moeq_json_real(p->kld.error), "kld_median", moeq_json_real(p->kld_median),
                   "kld_p95", moeq_json_real(p->kld_p95), "kld_p99", moeq_json_real(p->kld_p99), "kld_p999",
                   moeq_json_real(p->kld_p999), "kld_max", moeq_json_real(p->kld_max), "top1", p->top1.value);
-    const struct {
-        const char *name;
-        struct moeq_estimate estimate;
-    } estimates[] = {{"mean_kld", p->kld},
-                     {"nll_difference", p->nll_difference},
-                     {"ppl_ratio", p->ppl_ratio},
-                     {"top1_agreement", p->top1},
-                     {"top5_overlap", p->top5},
-                     {"flips_worse", p->flips_worse},
-                     {"flips_better", p->flips_better}};
-    json_t *paired = json_object();
-    for (size_t i = 0; i < sizeof estimates / sizeof *estimates; i++)
-        moeq_json_set(&paired, estimates[i].name, estimate_json(p, estimates[i].estimate));
-    moeq_json_set(&json, "paired", paired);
     if (r->baseline)
         moeq_json_set(&json, "baseline",
                       json_pack("{s:s, s:o, s:o}", "file", r->reference, "kld_certain",
                                 moeq_json_real(p->kld_lower), "kld_sampling_error",
                                 moeq_json_real(p->kld_sampling_error)));
     return json;
+}
+
+/* Every number that a gate can be put on. */
+static json_t *metrics_json(const struct moeq_report *r)
+{
+    json_t *json = json_object();
+    for (const struct moeq_metric *m = moeq_metrics; m->name; m++)
+        if (moeq_metric_is_known(m, r))
+            moeq_json_set(&json, m->name, estimate_json(&r->evaluation->paired, m->get(r)));
+    return json;
+}
+
+static json_t *gates_json(const struct moeq_gates *gates)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < gates->n; i++) {
+        const struct moeq_gate *g = &gates->gates[i];
+        json_t *gate =
+            json_pack("{s:s, s:s, s:f, s:o, s:o, s:b, s:b}", "gate", g->text, "metric", g->metric->name,
+                      "limit", g->limit, "value", moeq_json_real(g->found.value), "error",
+                      moeq_json_real(g->found.error), "passed", g->passed, "is_close", g->is_close);
+        if (g->sigma > 0)
+            moeq_json_set(&gate, "sigma", json_real(g->sigma));
+        if (g->note[0])
+            moeq_json_set(&gate, "note", json_string(g->note));
+        moeq_json_append(&list, gate);
+    }
+    return list;
+}
+
+static json_t *worst_json(const struct moeq_worst_list *worst)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < worst->n; i++) {
+        const struct moeq_worst *w = &worst->windows[i];
+        moeq_json_append(&list,
+                         json_pack("{s:I, s:o, s:o, s:I, s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:s}", "window",
+                                   (json_int_t)w->window, "kld", moeq_json_real(w->kld), "nll_difference",
+                                   moeq_json_real(w->nll_difference), "token", (json_int_t)w->token,
+                                   "token_kld", moeq_json_real(w->token_kld), "nll", moeq_json_real(w->nll),
+                                   "reference_nll", moeq_json_real(w->reference_nll), "before", w->before,
+                                   "target", w->target, "after", w->after, "model_says", w->model_says,
+                                   "reference_says", w->reference_says));
+    }
+    return list;
 }
 
 static json_t *layers_json(const struct moeq_drift *d)
@@ -85,8 +117,13 @@ json_t *moeq_report_json(const struct moeq_report *r)
     moeq_json_set(&json, "errors_by", json_string(p->by_window ? "windows" : "tokens"));
     if (r->evaluation->compared)
         moeq_json_set(&json, "reference", comparison_json(r));
+    moeq_json_set(&json, "metrics", metrics_json(r));
     if (r->evaluation->has_drift)
         moeq_json_set(&json, "layers", layers_json(&r->evaluation->drift));
+    if (r->evaluation->compared)
+        moeq_json_set(&json, "worst_windows", worst_json(&r->worst));
+    if (r->gates->n)
+        moeq_json_set(&json, "gates", gates_json(r->gates));
     if (r->saved)
         moeq_json_set(&json, "saved_baseline", json_string(r->saved));
     moeq_json_set(&json, "arithmetic", json_string(moeq_arithmetic_name(r->arithmetic)));

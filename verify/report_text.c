@@ -1,6 +1,7 @@
 #include "report.h"
 
 #include "baseline_match.h"
+#include "gates.h"
 #include "verb.h"
 
 #include <math.h>
@@ -59,6 +60,34 @@ static void print_layers(const struct moeq_report *r)
     }
 }
 
+static void print_worst(const struct moeq_report *r)
+{
+    for (size_t i = 0; i < r->worst.n; i++) {
+        const struct moeq_worst *w = &r->worst.windows[i];
+        printf("%s window %llu: mean KL divergence %.5f; most, %.4f, at token %llu:\n",
+               i ? "              " : "worst         ", (unsigned long long)w->window, w->kld, w->token_kld,
+               (unsigned long long)w->token);
+        printf("                 %s[%s]%s\n", w->before, w->target, w->after);
+        printf("                 likeliest: reference \"%s\", model \"%s\"; probability of [%s] %.4f, %.4f\n",
+               w->reference_says, w->model_says, w->target, exp(-w->reference_nll), exp(-w->nll));
+    }
+}
+
+static void print_gates(const struct moeq_report *r)
+{
+    char value[MOEQ_METRIC_TEXT], error[MOEQ_METRIC_TEXT];
+    for (size_t i = 0; i < r->gates->n; i++) {
+        const struct moeq_gate *g = &r->gates->gates[i];
+        printf("%s %s  %-24s %s +- %s\n", i ? "              " : "gates         ",
+               g->passed ? "pass" : "FAIL", g->text, moeq_metric_text(g->found.value, value),
+               moeq_metric_text(moeq_paired_interval(&r->evaluation->paired, g->found), error));
+        if (g->note[0])
+            printf("                     %s\n", g->note);
+    }
+    if (r->gates->n)
+        printf("               %zu of %zu gates failed\n", r->gates->n_failed, r->gates->n);
+}
+
 static void print_foot(const struct moeq_report *r)
 {
     const struct moeq_evaluation_plan *plan = r->plan;
@@ -86,5 +115,7 @@ void moeq_report_print(const struct moeq_report *r)
         print_comparison(r);
     if (r->evaluation->has_drift)
         print_layers(r);
+    print_worst(r);
     print_foot(r);
+    print_gates(r);
 }
