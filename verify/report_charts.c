@@ -114,6 +114,11 @@ static double own_error_of(const struct moeq_layer_drift *layer)
     return layer->own_error;
 }
 
+static double router_of(const struct moeq_layer_drift *layer)
+{
+    return layer->router;
+}
+
 static void draw_line(FILE *out, const struct moeq_drift *d, const struct axis *axis, layer_value *value,
                       const char *class)
 {
@@ -147,24 +152,18 @@ void moeq_chart_routers(const struct moeq_report *r, FILE *out)
     struct axis axis = {1, 1};
     for (uint32_t i = 0; i < d->n_layers; i++)
         axis.min = fmin(axis.min, d->layers[i].router);
-    axis.min = fmax(0, axis.min - 0.1 * (1 - axis.min) - 1e-4); /* the smallest bar is seen, too */
-    const double width = (WIDTH - LEFT - RIGHT) / d->n_layers;
+    axis.min = fmax(0, axis.min - 0.1 * (1 - axis.min) - 1e-4); /* the lowest point is above it */
     begin(out, HEIGHT, "Share of experts that stay the same in each layer");
     grid(out, &axis, "%.4g%%", 100);
-    for (uint32_t i = 0; i < d->n_layers; i++) {
-        const double y = y_of(&axis, d->layers[i].router);
-        if (d->layers[i].is_moe)
-            fprintf(out, "<rect class=\"a\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>\n",
-                    LEFT + (i + 0.15) * width, y, 0.7 * width, HEIGHT - BOTTOM - y);
-    }
+    draw_line(out, d, &axis, router_of, "a");
     label_layers(out, d->n_layers);
     end(out);
 }
 
 /* ---- maps ---- */
 
-/* A colour, 0 … MOEQ_CHART_STEPS - 1, of an expert; below 0: none. */
-typedef int expert_step(const struct moeq_report *r, uint32_t layer, uint32_t expert);
+/* What an expert is coloured by; below 0: nothing is known of it. */
+typedef double expert_value(const struct moeq_report *r, uint32_t layer, uint32_t expert);
 
 static double bits_of(const struct moeq_report *r, uint32_t layer, uint32_t expert)
 {
@@ -175,62 +174,62 @@ static double bits_of(const struct moeq_report *r, uint32_t layer, uint32_t expe
         n_bytes += w ? w->n_bytes : 0;
         n_weights += w ? w->rows * w->cols : 0;
     }
-    return moeq_bits_per_weight(n_bytes, n_weights);
+    return n_weights ? moeq_bits_per_weight(n_bytes, n_weights) : -1;
 }
 
-static const double bit_steps[MOEQ_CHART_STEPS] = {2.6, 3.6, 4.6, 5.6, 6.6, 9, 1e9}; /* up to */
-
-static int step_of_bits(const struct moeq_report *r, uint32_t layer, uint32_t expert)
-{
-    const double bits = bits_of(r, layer, expert);
-    int step = 0;
-    while (step < MOEQ_CHART_STEPS - 1 && bits > bit_steps[step])
-        step++;
-    return bits > 0 ? step : -1;
-}
-
-static const double error_steps[MOEQ_CHART_STEPS] = {0.003, 0.01, 0.03, 0.1, 0.2, 0.4, 1e9};
-
-static int step_of_error(const struct moeq_report *r, uint32_t layer, uint32_t expert)
+static double own_error_at(const struct moeq_report *r, uint32_t layer, uint32_t expert)
 {
     const struct moeq_drift *d = &r->evaluation->drift;
     const struct moeq_expert_drift *e = &d->experts[(size_t)layer * d->n_experts + expert];
-    int step = 0;
-    while (step < MOEQ_CHART_STEPS - 1 && e->own_error > error_steps[step])
-        step++;
-    return e->n_tokens ? step : -1;
+    return e->n_tokens ? e->own_error : -1;
 }
 
-static void draw_legend(FILE *out, const double *steps, const char *format, double y)
+/* A map: the last colour is of what is above the last step but one. */
+struct map {
+    const char *title, *unit;
+    expert_value *value;
+    double steps[MOEQ_CHART_STEPS - 1]; /* the most that each colour stands for */
+};
+
+static int step_of(const struct map *map, double value)
+{
+    int step = 0;
+    while (step < MOEQ_CHART_STEPS - 1 && value > map->steps[step])
+        step++;
+    return value < 0 ? -1 : step;
+}
+
+static void draw_legend(FILE *out, const struct map *map, double y)
 {
     for (int i = 0; i < MOEQ_CHART_STEPS; i++) {
         const double x = LEFT + i * 92.0;
+        const bool last = i == MOEQ_CHART_STEPS - 1;
+        char label[64];
+        snprintf(label, sizeof label, "%s %.3g%s", last ? ">" : "to", map->steps[last ? i - 1 : i],
+                 map->unit);
         fprintf(out, "<rect class=\"s%d\" x=\"%.1f\" y=\"%.1f\" width=\"12\" height=\"12\"/>\n", i, x, y);
-        text(out, x + 16, y + 10, "start", format, steps[i < MOEQ_CHART_STEPS - 1 ? i : i - 1]);
+        moeq_svg_text(out, x + 16, y + 10, "start", label);
     }
 }
 
-/* Cells of one step are one path; cells of a row that follow each other are one of its rectangles. */
-static void draw_cells(FILE *out, const struct moeq_report *r, const uint32_t *layers, uint32_t n_layers,
-                       int step, expert_step *step_of, double height)
+/* The cells of one layer that have one colour, as parts of a path; cells that follow each other are one
+ * rectangle. */
+static void draw_row(FILE *out, const struct moeq_report *r, const struct map *map, uint32_t layer, int step,
+                     double y, double height)
 {
     const uint32_t n = r->source->config.n_experts;
     const double width = (WIDTH - LEFT - RIGHT) / n;
-    fprintf(out, "<path class=\"s%d\" d=\"", step);
-    for (uint32_t row = 0; row < n_layers; row++)
-        for (uint32_t e = 0, run; e < n; e += run) {
-            const bool here = step_of(r, layers[row], e) == step;
-            for (run = 1; e + run < n && (step_of(r, layers[row], e + run) == step) == here; run++)
-                ;
-            if (here)
-                fprintf(out, "M%.1f %.1fh%.1fv%.1fh%.1fz", LEFT + e * width, TOP + row * height, run * width,
-                        height - 1, -(run * width));
-        }
-    fputs("\"/>\n", out);
+    for (uint32_t e = 0, run; e < n; e += run) {
+        const bool here = step_of(map, map->value(r, layer, e)) == step;
+        for (run = 1; e + run < n && (step_of(map, map->value(r, layer, e + run)) == step) == here; run++)
+            ;
+        if (here)
+            fprintf(out, "M%.1f %.1fh%.1fv%.1fh%.1fz", LEFT + e * width, y, run * width, height,
+                    -(run * width));
+    }
 }
 
-static void draw_map(FILE *out, const struct moeq_report *r, const char *title, expert_step *step_of,
-                     const double *steps, const char *format)
+static void draw_map(FILE *out, const struct moeq_report *r, const struct map *map)
 {
     const struct moeq_config *c = &r->source->config;
     uint32_t layers[MOEQ_MAX_LAYERS], n = 0;
@@ -238,22 +237,39 @@ static void draw_map(FILE *out, const struct moeq_report *r, const char *title, 
         if (moeq_config_layer_is_moe(c, i))
             layers[n++] = i;
     const double height = n <= 12 ? 18 : n <= 30 ? 12 : 8, bottom = TOP + n * height;
-    begin(out, bottom + 44, title);
-    for (int step = 0; step < MOEQ_CHART_STEPS; step++)
-        draw_cells(out, r, layers, n, step, step_of, height);
+    begin(out, bottom + 44, map->title);
+    for (int step = 0; step < MOEQ_CHART_STEPS; step++) {
+        fprintf(out, "<path class=\"s%d\" d=\"", step);
+        for (uint32_t row = 0; row < n; row++)
+            draw_row(out, r, map, layers[row], step, TOP + row * height, height - 1);
+        fputs("\"/>\n", out);
+    }
     for (uint32_t row = 0; row < n; row += height >= 12 ? 1 : 4)
         text(out, LEFT - 6, TOP + row * height + 0.5 * height + 4, "end", "layer %.0f", layers[row]);
     text(out, WIDTH - RIGHT, bottom + 13, "end", "experts 0 to %.0f", c->n_experts - 1);
-    draw_legend(out, steps, format, bottom + 24);
+    draw_legend(out, map, bottom + 24);
     end(out);
 }
 
 void moeq_chart_levels(const struct moeq_report *r, FILE *out)
 {
-    draw_map(out, r, "Bits per weight of every expert", step_of_bits, bit_steps, "%.3g bits");
+    const struct map map = {
+        "Bits per weight of every expert", " bits", bits_of, {2.6, 3.6, 4.6, 5.6, 6.6, 9}};
+    draw_map(out, r, &map);
 }
 
+/* Colours are spread over the values that there are. */
 void moeq_chart_experts(const struct moeq_report *r, FILE *out)
 {
-    draw_map(out, r, "Error at the tokens of every expert", step_of_error, error_steps, "%.3g");
+    struct map map = {.title = "Error at the tokens of every expert", .unit = "", .value = own_error_at};
+    const struct moeq_drift *d = &r->evaluation->drift;
+    double least = INFINITY, most = 0;
+    for (size_t i = 0; i < (size_t)d->n_layers * d->n_experts; i++)
+        if (d->experts[i].n_tokens) {
+            least = fmin(least, d->experts[i].own_error);
+            most = fmax(most, d->experts[i].own_error);
+        }
+    for (int i = 0; i < MOEQ_CHART_STEPS - 1; i++)
+        map.steps[i] = isfinite(least) ? least + (most - least) * (i + 1) / MOEQ_CHART_STEPS : 0;
+    draw_map(out, r, &map);
 }

@@ -10,12 +10,12 @@
 /* Colours of both schemes: s0 … s6 from little to much. */
 static const char style[] =
     ":root{color-scheme:light dark;--bg:#fff;--fg:#1b1f24;--muted:#59636e;--line:#d5dae0;--card:#f6f8fa;"
-    "--a:#2563a8;--b:#c2571a;--good:#1a7f37;--bad:#c62828;--s0:#e3eef7;--s1:#bcd7ea;--s2:#8cbbdb;--s3:#"
+    "--a:#2563a8;--b:#c2571a;--good:#1a7f37;--bad:#c62828;--s0:#d3e4f2;--s1:#b0d0e8;--s2:#86b7da;--s3:#"
     "579bc8;"
     "--s4:#2f78ad;--s5:#1a568a;--s6:#0c3561}\n"
     "@media (prefers-color-scheme:dark){:root{--bg:#0f1419;--fg:#e6e9ee;--muted:#9aa4af;--line:#313943;"
-    "--card:#181f27;--a:#6cb0f0;--b:#f0a06a;--good:#57c878;--bad:#ff7b72;--s0:#16222d;--s1:#1d3549;"
-    "--s2:#264e70;--s3:#336f9f;--s4:#4c93cb;--s5:#7db8e8;--s6:#c4e1f9}}\n"
+    "--card:#181f27;--a:#6cb0f0;--b:#f0a06a;--good:#57c878;--bad:#ff7b72;--s0:#2a3d4f;--s1:#274662;"
+    "--s2:#2a5a83;--s3:#3675a8;--s4:#4c93cb;--s5:#7db8e8;--s6:#c4e1f9}}\n"
     "*{box-sizing:border-box}body{margin:0 auto;max-width:1080px;padding:16px;background:var(--bg);"
     "color:var(--fg);font:15px/1.5 system-ui,sans-serif}h1{font-size:1.5rem;overflow-wrap:anywhere}"
     "h2{font-size:1.15rem;margin:2rem 0 .5rem}p.note{color:var(--muted);margin:.25rem 0 "
@@ -25,9 +25,10 @@ static const char style[] =
     "table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:5px 10px;"
     "border-bottom:1px solid var(--line);vertical-align:top}tr:last-child td{border-bottom:0}"
     "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}"
-    "td.text{min-width:22em;overflow-wrap:anywhere}mark{background:var(--b);color:var(--bg);padding:0 2px;"
+    "td.text{min-width:16em;overflow-wrap:anywhere}mark{background:var(--b);color:var(--bg);padding:0 2px;"
     "border-radius:2px}code{font-size:.92em}.pass{color:var(--good);font-weight:600}"
-    ".fail{color:var(--bad);font-weight:600}.key{display:inline-block;width:.8em;height:.8em;"
+    "code{color:var(--muted)}.fail{color:var(--bad);font-weight:600}.key{display:inline-block;width:.8em;"
+    "height:.8em;"
     "border-radius:2px;margin:0 .3em 0 .8em}svg text{fill:var(--fg);font:12px system-ui,sans-serif}"
     ".grid{stroke:var(--line);fill:none}.a{fill:var(--a)}.b{fill:var(--b)}.line{fill:none;stroke-width:2}"
     ".line.a{stroke:var(--a)}.line.b{stroke:var(--b)}.s0{fill:var(--s0)}.s1{fill:var(--s1)}.s2{fill:var(--s2)"
@@ -103,7 +104,7 @@ static void write_gates(FILE *out, const struct moeq_report *r)
         cell(out, g->passed ? "pass" : "fail", g->passed ? "pass" : "fail");
         fprintf(out, "<td class=\"n\">%s ± %s</td>", moeq_metric_text(g->found.value, value),
                 moeq_metric_text(moeq_paired_interval(&r->evaluation->paired, g->found), half));
-        cell(out, NULL, g->note);
+        cell(out, "text", g->note);
         fputs("</tr>\n", out);
     }
     fputs("</table>", out);
@@ -115,11 +116,11 @@ static void write_metrics(FILE *out, const struct moeq_report *r)
     section(out, "Numbers",
             "Ranges are 95% intervals. Tokens of a window depend on each other, so errors come from whole "
             "windows; what is compared is paired token by token.");
-    fputs("<table><tr><th></th><th>name</th><th class=\"n\">value</th><th class=\"n\">±</th></tr>\n", out);
+    fputs("<table><tr><th>metric</th><th class=\"n\">value</th><th class=\"n\">±</th></tr>\n", out);
     for (const struct moeq_metric *m = moeq_metrics; m->name; m++)
         if (moeq_metric_is_known(m, r)) {
             const struct moeq_estimate e = m->get(r);
-            fprintf(out, "<tr><td>%s</td><td><code>%s</code></td>", m->what, m->name);
+            fprintf(out, "<tr><td>%s <code>%s</code></td>", m->what, m->name);
             number_cell(out, e.value);
             number_cell(out, e.error > 0 ? moeq_paired_interval(&r->evaluation->paired, e) : (double)NAN);
             fputs("</tr>\n", out);
@@ -176,8 +177,7 @@ static void write_layers(FILE *out, const struct moeq_report *r)
     picture(out, r, "Routers", "Share of the reference's expert choices that are the model's, too.",
             moeq_chart_routers);
     picture(out, r, "Error by expert",
-            "Of what the layer adds to the tokens that the reference sends to the expert; colours up to the "
-            "number beside them, the last one beyond.",
+            "Of what the layer adds to the tokens that the reference sends to the expert.",
             moeq_chart_experts);
 }
 
@@ -219,9 +219,7 @@ void moeq_report_html(const struct moeq_report *r, FILE *out)
     write_budget(out, r);
     if (r->source->config.n_experts)
         picture(out, r, "Level of every expert",
-                "Bits per weight of gate, up and down together, scales included; colours up to the number "
-                "beside them, the last one beyond.",
-                moeq_chart_levels);
+                "Bits per weight of gate, up and down together, scales included.", moeq_chart_levels);
     if (r->evaluation->compared)
         picture(out, r, "KL divergence of tokens", NULL, moeq_chart_kld);
     if (r->evaluation->has_drift)
