@@ -26,7 +26,7 @@ static const char *in_xml(char c)
     }
 }
 
-static const struct language xml = {in_xml, ""}, markdown = {in_xml, "\\`*_{}[]()#+-.!|~@:"};
+static const struct language xml = {in_xml, ""}, markdown = {in_xml, "\\`*_[]|~"};
 
 /* Bytes of the character at `text`, 0 where it is none that can be shown. */
 static size_t good_character(const char *text)

@@ -80,21 +80,23 @@ enum moeq_status moeq_baseline_describe(struct moeq_baseline_header *header, con
 
 /* ---- whether an evaluation is of the same ---- */
 
-static enum moeq_status refuse(struct moeq_error *err, const char *what, const char *has, const char *asked)
+static enum moeq_status refuse(struct moeq_error *err, const char *has, const char *asked)
 {
-    moeq_fail(err, MOEQ_USAGE, "the baseline is of %s %s, asked for is %s", what, has, asked);
+    moeq_fail(err, MOEQ_USAGE, "the baseline is of %s, asked for is %s", has, asked);
     moeq_error_hint(err, "leave the option out, or save another baseline");
     return MOEQ_USAGE;
 }
 
-static enum moeq_status check_number(struct moeq_error *err, const char *what, uint64_t has, uint64_t asked)
+/* `asked` 0: whatever the baseline has. */
+static enum moeq_status check_number(struct moeq_error *err, const char *before, const char *behind,
+                                     uint64_t has, uint64_t asked)
 {
-    char a[24], b[24];
+    char a[64], b[64];
     if (!asked || has == asked)
         return MOEQ_OK;
-    snprintf(a, sizeof a, "%llu", (unsigned long long)has);
-    snprintf(b, sizeof b, "%llu", (unsigned long long)asked);
-    return refuse(err, what, a, b);
+    snprintf(a, sizeof a, "%s%llu%s", before, (unsigned long long)has, behind);
+    snprintf(b, sizeof b, "%s%llu%s", before, (unsigned long long)asked, behind);
+    return refuse(err, a, b);
 }
 
 static enum moeq_status check_arithmetic(const struct moeq_baseline_header *h, bool exact,
@@ -103,7 +105,7 @@ static enum moeq_status check_arithmetic(const struct moeq_baseline_header *h, b
     if (h->arithmetic == MOEQ_EXACT)
         return MOEQ_OK;
     if (exact)
-        return refuse(err, "arithmetic", "bf16", "float32 (--exact)");
+        return refuse(err, "arithmetic bf16", "float32 (--exact)");
     if (moeq_has_fast_products())
         return MOEQ_OK;
     moeq_fail(err, MOEQ_USAGE, "the baseline is of products of BF16, which this CPU does not have");
@@ -118,10 +120,12 @@ enum moeq_status moeq_baseline_check(const struct moeq_baseline_header *header,
     char hex[MOEQ_HASH_HEX];
     const char *convention = moeq_convention_name(header->convention);
     if (wish->convention && strcmp(wish->convention, convention) != 0)
-        return refuse(err, "convention", convention, wish->convention);
-    enum moeq_status status = check_number(err, "windows of", header->context, wish->context);
+        return header->convention == MOEQ_CONVENTION_LLAMA
+                   ? refuse(err, "convention llama", wish->convention)
+                   : refuse(err, "convention windows", wish->convention);
+    enum moeq_status status = check_number(err, "windows of ", " tokens", header->context, wish->context);
     if (!status)
-        status = check_number(err, "a number of windows of", header->n_windows, wish->windows);
+        status = check_number(err, "", " windows", header->n_windows, wish->windows);
     if (!status)
         status = check_arithmetic(header, wish->exact, err);
     if (!status)

@@ -91,7 +91,8 @@ static enum moeq_status check_options(const struct eval_options *o, struct moeq_
     if (!o->text && !o->baseline)
         return moeq_fail(err, MOEQ_USAGE, "on what text? --text is missing");
     if (o->reference && o->baseline)
-        return moeq_fail(err, MOEQ_USAGE, "compared with what? give --reference or --baseline");
+        return moeq_fail(err, MOEQ_USAGE,
+                         "--reference and --baseline are both what to compare with: give one");
     if (o->save && (o->reference || o->baseline))
         return moeq_fail(err, MOEQ_USAGE, "--save-baseline is of the model that is evaluated: leave %s out",
                          o->reference ? "--reference" : "--baseline");

@@ -121,3 +121,16 @@ const char *moeq_metric_text(double value, char dst[MOEQ_METRIC_TEXT])
         snprintf(dst, MOEQ_METRIC_TEXT, "%.5f", value);
     return dst;
 }
+
+const char *moeq_interval_text(const struct moeq_paired *paired, struct moeq_estimate estimate,
+                               const char *sign, char dst[MOEQ_INTERVAL_TEXT])
+{
+    char value[MOEQ_METRIC_TEXT], half[MOEQ_METRIC_TEXT];
+    moeq_metric_text(estimate.value, value);
+    if (estimate.error > 0)
+        snprintf(dst, MOEQ_INTERVAL_TEXT, "%s %s %s", value, sign,
+                 moeq_metric_text(moeq_paired_interval(paired, estimate), half));
+    else
+        snprintf(dst, MOEQ_INTERVAL_TEXT, "%s", value);
+    return dst;
+}

@@ -33,4 +33,9 @@ bool moeq_metric_is_known(const struct moeq_metric *metric, const struct moeq_re
 #define MOEQ_METRIC_TEXT 32
 const char *moeq_metric_text(double value, char dst[MOEQ_METRIC_TEXT]);
 
+/* The value, and where its error is known half of its interval behind `sign`. Returns dst. */
+#define MOEQ_INTERVAL_TEXT (2 * MOEQ_METRIC_TEXT + 8)
+const char *moeq_interval_text(const struct moeq_paired *paired, struct moeq_estimate estimate,
+                               const char *sign, char dst[MOEQ_INTERVAL_TEXT]);
+
 #endif

@@ -13,10 +13,7 @@
 
 static void begin(FILE *out, double height, const char *title)
 {
-    fprintf(out,
-            "<svg viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"%s\" "
-            "xmlns=\"http://www.w3.org/2000/svg\">\n",
-            WIDTH, height, title);
+    fprintf(out, "<svg viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"%s\">\n", WIDTH, height, title);
 }
 
 static void end(FILE *out)

@@ -92,7 +92,7 @@ static void write_head(FILE *out, const struct moeq_report *r)
 
 static void write_gates(FILE *out, const struct moeq_report *r)
 {
-    char value[MOEQ_METRIC_TEXT], half[MOEQ_METRIC_TEXT];
+    char found[MOEQ_INTERVAL_TEXT];
     if (!r->gates->n)
         return;
     section(out, "Gates", NULL);
@@ -102,8 +102,7 @@ static void write_gates(FILE *out, const struct moeq_report *r)
         fputs("<tr>", out);
         cell(out, NULL, g->text);
         cell(out, g->passed ? "pass" : "fail", g->passed ? "pass" : "fail");
-        fprintf(out, "<td class=\"n\">%s ± %s</td>", moeq_metric_text(g->found.value, value),
-                moeq_metric_text(moeq_paired_interval(&r->evaluation->paired, g->found), half));
+        cell(out, "n", moeq_interval_text(&r->evaluation->paired, g->found, "±", found));
         cell(out, "text", g->note);
         fputs("</tr>\n", out);
     }

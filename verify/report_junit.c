@@ -7,7 +7,7 @@
 /* One gate; the schema allows a case no text but that of a failure. */
 static void write_case(FILE *out, const struct moeq_report *r, const struct moeq_gate *g)
 {
-    char value[MOEQ_METRIC_TEXT], error[MOEQ_METRIC_TEXT];
+    char value[MOEQ_METRIC_TEXT], found[MOEQ_INTERVAL_TEXT];
     fputs("    <testcase classname=\"moeq.eval\" name=\"", out);
     moeq_escape_xml(out, g->text);
     fputs("\" time=\"0\"", out);
@@ -15,10 +15,9 @@ static void write_case(FILE *out, const struct moeq_report *r, const struct moeq
         fputs("/>\n", out);
         return;
     }
-    moeq_metric_text(g->found.value, value);
-    moeq_metric_text(moeq_paired_interval(&r->evaluation->paired, g->found), error);
-    fprintf(out, ">\n      <failure type=\"gate\" message=\"%s is %s\">%s: %s +- %s, wanted ",
-            g->metric->name, value, g->metric->what, value, error);
+    fprintf(out, ">\n      <failure type=\"gate\" message=\"%s is %s\">%s: %s, wanted ", g->metric->name,
+            moeq_metric_text(g->found.value, value), g->metric->what,
+            moeq_interval_text(&r->evaluation->paired, g->found, "+-", found));
     moeq_escape_xml(out, g->text);
     if (g->note[0]) {
         fputs("; ", out);

@@ -5,19 +5,10 @@
 
 #include <math.h>
 
-static void write_number(FILE *out, double value)
-{
-    char text[MOEQ_METRIC_TEXT];
-    fputs(moeq_metric_text(value, text), out);
-}
-
 static void write_interval(FILE *out, const struct moeq_report *r, struct moeq_estimate e)
 {
-    write_number(out, e.value);
-    if (e.error > 0) {
-        fputs(" ± ", out);
-        write_number(out, moeq_paired_interval(&r->evaluation->paired, e));
-    }
+    char text[MOEQ_INTERVAL_TEXT];
+    fputs(moeq_interval_text(&r->evaluation->paired, e, "±", text), out);
 }
 
 static void write_gates(FILE *out, const struct moeq_report *r)
@@ -98,7 +89,7 @@ void moeq_report_markdown(const struct moeq_report *r, FILE *out)
 {
     fputs("### moeq eval: ", out);
     moeq_escape_markdown(out, r->model);
-    fputs("\n\n", out);
+    fputs("\n\nText ", out);
     moeq_escape_markdown(out, r->text);
     fprintf(out, ", %llu windows of %llu tokens, arithmetic %s", (unsigned long long)r->windows->n_windows,
             (unsigned long long)r->windows->context, moeq_arithmetic_name(r->arithmetic));

@@ -75,12 +75,11 @@ static void print_worst(const struct moeq_report *r)
 
 static void print_gates(const struct moeq_report *r)
 {
-    char value[MOEQ_METRIC_TEXT], error[MOEQ_METRIC_TEXT];
+    char found[MOEQ_INTERVAL_TEXT];
     for (size_t i = 0; i < r->gates->n; i++) {
         const struct moeq_gate *g = &r->gates->gates[i];
-        printf("%s %s  %-24s %s +- %s\n", i ? "              " : "gates         ",
-               g->passed ? "pass" : "FAIL", g->text, moeq_metric_text(g->found.value, value),
-               moeq_metric_text(moeq_paired_interval(&r->evaluation->paired, g->found), error));
+        printf("%s %s  %-24s %s\n", i ? "              " : "gates         ", g->passed ? "pass" : "FAIL",
+               g->text, moeq_interval_text(&r->evaluation->paired, g->found, "+-", found));
         if (g->note[0])
             printf("                     %s\n", g->note);
     }

@@ -30,7 +30,7 @@ static void test_xml(void)
 
 static void test_markdown(void)
 {
-    check(moeq_escape_markdown, "a|b `c` *d* [e](f) <g>", "a\\|b \\`c\\` \\*d\\* \\[e\\]\\(f\\) &lt;g&gt;");
+    check(moeq_escape_markdown, "a|b `c` *d* [e](f) <g>", "a\\|b \\`c\\` \\*d\\* \\[e\\](f) &lt;g&gt;");
     check(moeq_escape_markdown, "two\nlines", "two?lines");
 }
 
