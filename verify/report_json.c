@@ -9,9 +9,11 @@
 static json_t *estimate_json(const struct moeq_paired *p, struct moeq_estimate e)
 {
     const double half = moeq_paired_interval(p, e);
-    return json_pack("{s:o, s:o, s:[o, o]}", "value", moeq_json_real(e.value), "error",
-                     moeq_json_real(e.error), "interval95", moeq_json_real(e.value - half),
-                     moeq_json_real(e.value + half));
+    json_t *json =
+        json_pack("{s:o, s:o}", "value", moeq_json_real(e.value), "error", moeq_json_real(e.error));
+    if (isfinite(half))
+        moeq_json_set(&json, "interval95", json_pack("[f, f]", e.value - half, e.value + half));
+    return json;
 }
 
 static json_t *comparison_json(const struct moeq_report *r)

@@ -25,6 +25,10 @@ static void print_head(const struct moeq_report *r)
     printf("arithmetic     %s\n", r->arithmetic == MOEQ_FAST
                                       ? "products of BF16, sums of float32 (--exact: float32 throughout)"
                                       : "float32");
+    if (r->evaluation->paired.by_window)
+        printf("ranges         95%% intervals, errors of %llu windows\n", (unsigned long long)w->n_windows);
+    else
+        printf("ranges         95%% intervals, as if tokens were independent: there is one window\n");
 }
 
 static void print_comparison(const struct moeq_report *r)

@@ -7,6 +7,7 @@
 
 #define TOKENS_BEFORE 24u
 #define TOKENS_AFTER  8u
+#define NOTHING       1e-6 /* mean divergence of a window that is not worth showing: rounding in a baseline */
 
 void moeq_worst_free(struct moeq_worst_list *list)
 {
@@ -138,7 +139,8 @@ enum moeq_status moeq_worst_of(struct moeq_worst_list *list, const struct moeq_e
     for (uint64_t i = 0; i < windows->n_windows; i++) {
         struct moeq_worst w;
         measure(&w, evaluation, i, windows->n_scored);
-        insert(list, &w);
+        if (w.kld > NOTHING)
+            insert(list, &w);
     }
     for (size_t i = 0; !status && i < list->n; i++)
         status = set_texts(&list->windows[i], evaluation, windows, tokenizer, err);

@@ -23,7 +23,7 @@ struct moeq_worst_list {
     size_t n;
 };
 
-/* Of an evaluation that compares. */
+/* Of an evaluation that compares. Windows that do not diverge are left out. */
 enum moeq_status moeq_worst_of(struct moeq_worst_list *list, const struct moeq_evaluation *evaluation,
                                const struct moeq_windows *windows, const struct moeq_tokenizer *tokenizer,
                                struct moeq_error *err);
