@@ -2,6 +2,7 @@
  */
 #include "unit.h"
 
+#include "cmd_eval.h"
 #include "gates.h"
 
 #include <math.h>
@@ -160,6 +161,21 @@ static void test_judging(void)
     moeq_gates_free(&layers);
 }
 
+/* The help lists what the table has. */
+static void test_help(void)
+{
+    size_t n_words = 0;
+    for (const struct moeq_metric *m = moeq_metrics; m->name; m++) {
+        const char *at = moeq_verb_eval.details;
+        const size_t n = strlen(m->name);
+        while ((at = strstr(at, m->name)) && (at[-1] != ' ' || (at[n] != ' ' && at[n] != '\n')))
+            at += n;
+        CU_ASSERT_PTR_NOT_NULL(at);
+        n_words++;
+    }
+    CU_ASSERT(n_words > 10);
+}
+
 int main(void)
 {
     const struct unit_test tests[] = {
@@ -168,6 +184,7 @@ int main(void)
         {"gates are read strictly", test_reading},
         {"documents of gates are read strictly", test_document},
         {"gates fail where they say", test_judging},
+        {"the help names all metrics", test_help},
         {NULL, NULL},
     };
     return unit_main("gates", tests);
