@@ -108,7 +108,9 @@ static enum moeq_status read_gates(struct eval *e, struct moeq_error *err)
         status = moeq_gates_add(&e->gates, o->gates.items[i], 0, err);
     if (!status && o->gates_file)
         status = moeq_gates_load(&e->gates, o->gates_file, err);
-    return status ? status : moeq_gates_check(&e->gates, o->reference || o->baseline, err);
+    const bool compares = o->reference || o->baseline;
+    return status ? status
+                  : moeq_gates_check(&e->gates, compares ? MOEQ_NEEDS_LAYERS : MOEQ_NEEDS_NOTHING, err);
 }
 
 /* Whether the files that are written at the end can be, before all the work. */
@@ -243,12 +245,26 @@ static enum moeq_status run_models(struct eval *e, struct moeq_pool *pool, struc
     return status;
 }
 
+/* Once the models are known. */
+static enum moeq_status check_gates(struct eval *e, struct moeq_error *err)
+{
+    const struct moeq_evaluation_task task = task_of(e);
+    const bool compares = task.reference || task.baseline;
+    return moeq_gates_check(&e->gates,
+                            !compares                           ? MOEQ_NEEDS_NOTHING
+                            : moeq_evaluation_has_layers(&task) ? MOEQ_NEEDS_LAYERS
+                                                                : MOEQ_NEEDS_COMPARISON,
+                            err);
+}
+
 static enum moeq_status evaluate(struct eval *e, struct moeq_error *err)
 {
     struct moeq_pool *pool = moeq_verb_pool(&e->options->common, err);
     if (!pool)
         return MOEQ_OVER_MEMORY;
-    enum moeq_status status = share_memory(e, moeq_pool_jobs(pool), err);
+    enum moeq_status status = check_gates(e, err);
+    if (!status)
+        status = share_memory(e, moeq_pool_jobs(pool), err);
     if (!status && e->options->save)
         status = begin_saving(e, err);
     if (!status)
@@ -311,8 +327,7 @@ static enum moeq_status report(struct eval *e, struct moeq_error *err)
     enum moeq_status status = moeq_weight_budget_of(&r.weights, &e->source, err);
     if (!status && e->result.compared)
         status = set_worst(&r, err);
-    if (!status)
-        status = moeq_gates_judge(&e->gates, &r, err);
+    moeq_gates_judge(&e->gates, &r);
     if (!status)
         status = write_reports(o, &r, err);
     moeq_weight_budget_free(&r.weights);

@@ -83,14 +83,13 @@ static enum moeq_status check_vocabularies(const struct moeq_evaluation_task *t,
                                     other, has);
 }
 
-/* Whether layers of both models can be compared. */
-static bool same_layers(const struct run *r)
+bool moeq_evaluation_has_layers(const struct moeq_evaluation_task *t)
 {
-    const struct moeq_evaluation_task *t = r->task;
+    const struct moeq_trace_shape shape = moeq_trace_shape(&t->source->config);
     if (!t->reference)
-        return t->baseline && moeq_trace_shape_equal(&r->shape, &t->baseline->header.trace);
+        return t->baseline && moeq_trace_shape_equal(&shape, &t->baseline->header.trace);
     const struct moeq_trace_shape other = moeq_trace_shape(&t->reference->config);
-    return moeq_trace_shape_equal(&r->shape, &other);
+    return moeq_trace_shape_equal(&shape, &other);
 }
 
 static enum moeq_status score(struct run *r, struct moeq_error *err)
@@ -122,8 +121,8 @@ enum moeq_status moeq_evaluate(const struct moeq_evaluation_task *task,
                     .sweep.run.states.fd = -1,
                     .reference.run.states.fd = -1,
                     .out = out};
-    *out = (struct moeq_evaluation){.compared = task->reference || task->baseline};
-    out->has_drift = same_layers(&r);
+    *out = (struct moeq_evaluation){.compared = task->reference || task->baseline,
+                                    .has_drift = moeq_evaluation_has_layers(task)};
     enum moeq_status status = check_vocabularies(task, err);
     if (!status && !(out->scores = moeq_calloc(task->windows->n_windows * task->windows->n_scored,
                                                sizeof *out->scores, err)))

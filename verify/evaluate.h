@@ -27,6 +27,9 @@ struct moeq_evaluation {
     struct moeq_drift drift; /* where both models have the same layers */
 };
 
+/* Whether both models of a comparison have the same layers, so that these can be compared. */
+bool moeq_evaluation_has_layers(const struct moeq_evaluation_task *task);
+
 void moeq_evaluation_free(struct moeq_evaluation *evaluation);
 
 /* How an evaluation shares out memory, beyond what the process has already; computed from headers. Results do

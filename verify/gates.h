@@ -42,11 +42,11 @@ enum moeq_status moeq_gates_parse(struct moeq_gates *gates, const void *json, si
                                   struct moeq_error *err);
 enum moeq_status moeq_gates_load(struct moeq_gates *gates, const char *path, struct moeq_error *err);
 
-/* MOEQ_USAGE where one needs a comparison and there is none, before anything is computed. */
-enum moeq_status moeq_gates_check(const struct moeq_gates *gates, bool compared, struct moeq_error *err);
-
-/* Judges all. MOEQ_USAGE where one is on layers that cannot be compared. */
-enum moeq_status moeq_gates_judge(struct moeq_gates *gates, const struct moeq_report *report,
+/* MOEQ_USAGE where one needs more than an evaluation will have: a comparison, or one of the same layers. */
+enum moeq_status moeq_gates_check(const struct moeq_gates *gates, enum moeq_metric_needs has,
                                   struct moeq_error *err);
+
+/* Judges all of checked gates. */
+void moeq_gates_judge(struct moeq_gates *gates, const struct moeq_report *report);
 
 #endif

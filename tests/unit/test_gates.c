@@ -146,9 +146,9 @@ static void test_judging(void)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct moeq_gates gates = {0};
         CU_ASSERT_EQUAL_FATAL(moeq_gates_add(&gates, cases[i].text, cases[i].sigma, NULL), MOEQ_OK);
-        CU_ASSERT_EQUAL(moeq_gates_check(&gates, false, NULL), MOEQ_USAGE);
-        CU_ASSERT_EQUAL(moeq_gates_check(&gates, true, NULL), MOEQ_OK);
-        CU_ASSERT_EQUAL(moeq_gates_judge(&gates, &report, NULL), MOEQ_OK);
+        CU_ASSERT_EQUAL(moeq_gates_check(&gates, MOEQ_NEEDS_NOTHING, NULL), MOEQ_USAGE);
+        CU_ASSERT_EQUAL(moeq_gates_check(&gates, MOEQ_NEEDS_COMPARISON, NULL), MOEQ_OK);
+        moeq_gates_judge(&gates, &report);
         CU_ASSERT_EQUAL(gates.gates[0].passed, cases[i].passes);
         CU_ASSERT_EQUAL(gates.n_failed, !cases[i].passes);
         CU_ASSERT_EQUAL(gates.gates[0].is_close, cases[i].is_close);
@@ -157,7 +157,8 @@ static void test_judging(void)
     }
     struct moeq_gates layers = {0}; /* there are none to compare */
     CU_ASSERT_EQUAL_FATAL(moeq_gates_add(&layers, "router_agreement>0.9", 0, NULL), MOEQ_OK);
-    CU_ASSERT_EQUAL(moeq_gates_judge(&layers, &report, NULL), MOEQ_USAGE);
+    CU_ASSERT_EQUAL(moeq_gates_check(&layers, MOEQ_NEEDS_COMPARISON, NULL), MOEQ_USAGE);
+    CU_ASSERT_EQUAL(moeq_gates_check(&layers, MOEQ_NEEDS_LAYERS, NULL), MOEQ_OK);
     moeq_gates_free(&layers);
 }
 
