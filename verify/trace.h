@@ -59,7 +59,7 @@ struct moeq_drift {
 };
 
 enum moeq_status moeq_drift_init(struct moeq_drift *drift, const struct moeq_trace_shape *shape,
-                                  struct moeq_error *err);
+                                 struct moeq_error *err);
 void moeq_drift_free(struct moeq_drift *drift);
 
 struct moeq_trace {
