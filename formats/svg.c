@@ -1,5 +1,7 @@
 #include "svg.h"
 
+#include "escape.h"
+
 #include <stdlib.h>
 
 enum moeq_status moeq_svg_begin(struct moeq_svg *svg, double width, double height, struct moeq_error *err)
@@ -29,16 +31,6 @@ char *moeq_svg_end(struct moeq_svg *svg, struct moeq_error *err)
 void moeq_svg_text(FILE *file, double x, double y, const char *anchor, const char *text)
 {
     fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", x, y, anchor);
-    for (; *text; text++)
-        switch (*text) {
-        case '<':
-            fputs("&lt;", file);
-            break;
-        case '&':
-            fputs("&amp;", file);
-            break;
-        default:
-            fputc((unsigned char)*text < 32 ? '?' : *text, file);
-        }
+    moeq_escape_xml(file, text);
     fputs("</text>\n", file);
 }

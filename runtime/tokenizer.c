@@ -169,6 +169,18 @@ out:
     return t;
 }
 
+enum moeq_status moeq_tokenizer_hash(const char *dir, struct moeq_hash *hash, struct moeq_error *err)
+{
+    struct moeq_bytes bytes = {0};
+    const struct form *form = form_of(dir, err);
+    enum moeq_status status =
+        form ? moeq_file_read_member(dir, form->file, MAX_TOKENIZER_BYTES, &bytes, err) : MOEQ_OVER_MEMORY;
+    if (!status)
+        *hash = moeq_hash_bytes(bytes.data, bytes.n_bytes);
+    moeq_bytes_free(&bytes);
+    return status;
+}
+
 void moeq_tokenizer_close(struct moeq_tokenizer *tokenizer)
 {
     if (!tokenizer)

@@ -17,7 +17,7 @@
 #ifndef MOEQ_TOKENIZER_H
 #define MOEQ_TOKENIZER_H
 
-#include "status.h"
+#include "hash.h"
 
 #define MOEQ_MAX_TEXT_BYTES ((size_t)1 << 32) /* of a text file that verbs read */
 
@@ -55,6 +55,9 @@ enum moeq_status moeq_tokenizer_encode(const struct moeq_tokenizer *tokenizer, c
 /* Bytes of one token, borrowed from the tokenizer; NULL for an id that no token has. Those of all ids of a
  * text, put together, are the text. */
 const uint8_t *moeq_tokenizer_bytes(const struct moeq_tokenizer *tokenizer, int32_t id, size_t *n_bytes);
+
+/* The hash of the file that moeq_tokenizer_open would read: tokenizer.json or tiktoken.model. */
+enum moeq_status moeq_tokenizer_hash(const char *dir, struct moeq_hash *hash, struct moeq_error *err);
 
 /* 1 + the highest id; at most 2^20. A model may have more rows. */
 int32_t moeq_tokenizer_vocabulary(const struct moeq_tokenizer *tokenizer);

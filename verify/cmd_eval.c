@@ -1,16 +1,17 @@
 #include "cmd_eval.h"
 
+#include "baseline_match.h"
 #include "eval_tasks.h"
-#include "evaluate.h"
+#include "gates.h"
 #include "model.h"
 #include "text.h"
 #include "verb.h"
 
-#include <stdlib.h>
-
 struct eval_options {
     struct moeq_common common;
-    const char *text, *reference, *convention;
+    const char *text, *reference, *convention, *baseline, *save;
+    struct moeq_list gates;
+    const char *gates_file, *junit, *markdown, *html;
     uint64_t context, windows, memory;
     bool exact;
     struct moeq_eval_tasks tasks;
@@ -23,6 +24,20 @@ static const struct moeq_option options_table[] = {
      "text to evaluate on: UTF-8, also gzip or .jsonl; - is standard input", OPTION(text), 0, 0, NULL},
     {"reference", 'r', MOEQ_OPTION_TEXT, "SRC|PKG",
      "model to compare with: KL divergence and top-1 agreement", OPTION(reference), 0, 0, NULL},
+    {"save-baseline", 0, MOEQ_OPTION_TEXT, "FILE",
+     "write what a later comparison needs of this model on this text, instead of the model itself",
+     OPTION(save), 0, 0, NULL},
+    {"baseline", 'b', MOEQ_OPTION_TEXT, "FILE",
+     "compare with the model that this baseline was saved of; text, windows and arithmetic are the "
+     "baseline's",
+     OPTION(baseline), 0, 0, NULL},
+    {"gate", 'g', MOEQ_OPTION_LIST, "NAME<LIMIT",
+     "exit with 1 where this does not hold, as mean_kld<0.03 or top1>0.95", OPTION(gates), 0, 0, NULL},
+    {"gates", 0, MOEQ_OPTION_TEXT, "FILE.json", "the same from a document", OPTION(gates_file), 0, 0, NULL},
+    {"junit", 0, MOEQ_OPTION_TEXT, "FILE", "write the gates as JUnit XML", OPTION(junit), 0, 0, NULL},
+    {"markdown", 0, MOEQ_OPTION_TEXT, "FILE",
+     "write a summary in Markdown; - prints it instead of the usual text", OPTION(markdown), 0, 0, NULL},
+    {"html", 0, MOEQ_OPTION_TEXT, "FILE", "write a report as one HTML page", OPTION(html), 0, 0, NULL},
     {"convention", 0, MOEQ_OPTION_CHOICE, "NAME",
      "windows: BOS and ctx-1 tokens, all scored; llama: as llama.cpp's perplexity, second half of each "
      "window scored",
@@ -46,17 +61,76 @@ static const struct moeq_option options_table[] = {
 
 struct eval {
     const struct eval_options *options;
-    bool llama;
+    enum moeq_convention convention;
+    enum moeq_arithmetic arithmetic;
     struct moeq_source source, reference;
+    struct moeq_baseline baseline;
+    struct moeq_baseline_header saved; /* the header of what is saved */
+    struct moeq_baseline_writer save;
+    struct moeq_bytes text;
     struct moeq_windows windows;
     struct moeq_evaluation result;
     struct moeq_evaluation_plan plan;
+    struct moeq_gates gates;
     double seconds;
 };
 
-static uint64_t context_of(const struct eval_options *o, bool llama)
+static uint64_t context_of(const struct eval *e)
 {
-    return o->context ? o->context : llama ? 512 : 256;
+    const bool llama = e->convention == MOEQ_CONVENTION_LLAMA;
+    return e->options->context ? e->options->context : llama ? 512 : 256;
+}
+
+/* ---- what is evaluated ---- */
+
+static bool prints_markdown(const struct eval_options *o)
+{
+    return o->markdown && strcmp(o->markdown, "-") == 0;
+}
+
+static enum moeq_status check_options(const struct eval_options *o, struct moeq_error *err)
+{
+    if (!o->text && !o->baseline)
+        return moeq_fail(err, MOEQ_USAGE, "on what? --text or --tasks is missing");
+    if (o->reference && o->baseline)
+        return moeq_fail(err, MOEQ_USAGE,
+                         "--reference and --baseline are both what to compare with: give one");
+    if (o->save && (o->reference || o->baseline))
+        return moeq_fail(err, MOEQ_USAGE, "--save-baseline is of the model that is evaluated: leave %s out",
+                         o->reference ? "--reference" : "--baseline");
+    if (o->common.json && prints_markdown(o))
+        return moeq_fail(err, MOEQ_USAGE, "--json and --markdown - both go to standard output");
+    return MOEQ_OK;
+}
+
+static enum moeq_status read_gates(struct eval *e, struct moeq_error *err)
+{
+    const struct eval_options *o = e->options;
+    enum moeq_status status = MOEQ_OK;
+    for (size_t i = 0; !status && i < o->gates.n_items; i++)
+        status = moeq_gates_add(&e->gates, o->gates.items[i], 0, err);
+    if (!status && o->gates_file)
+        status = moeq_gates_load(&e->gates, o->gates_file, err);
+    const bool compares = o->reference || o->baseline;
+    return status ? status
+                  : moeq_gates_check(&e->gates, compares ? MOEQ_NEEDS_LAYERS : MOEQ_NEEDS_NOTHING, err);
+}
+
+/* Whether the files that are written at the end can be, before all the work. */
+static enum moeq_status check_outputs(const struct eval_options *o, struct moeq_error *err)
+{
+    const char *const paths[] = {o->junit, prints_markdown(o) ? NULL : o->markdown, o->html};
+    enum moeq_status status = MOEQ_OK;
+    for (size_t i = 0; !status && i < sizeof paths / sizeof *paths; i++) {
+        struct moeq_out_dir dir;
+        const char *name;
+        if (!paths[i])
+            continue;
+        status = moeq_out_dir_of_file(&dir, paths[i], &name, err);
+        if (!status)
+            moeq_out_dir_close(&dir);
+    }
+    return status;
 }
 
 /* Opens a model and checks it, before anything is sized by its config.json. */
@@ -67,196 +141,245 @@ static enum moeq_status open_model(struct moeq_source *source, const char *path,
     return status ? status : moeq_model_check(source, err);
 }
 
-static enum moeq_status cut_text(struct eval *e, struct moeq_error *err)
+static enum moeq_status open_models(struct eval *e, const char *path, struct moeq_error *err)
 {
-    struct moeq_bytes text = {0};
-    struct moeq_tokenizer *tokenizer = NULL;
-    enum moeq_status status = moeq_text_read(e->options->text, MOEQ_MAX_TEXT_BYTES, &text, err);
-    if (!status && !(tokenizer = moeq_tokenizer_open(e->source.path, err)))
-        status = err->status;
-    if (!status)
-        status = moeq_windows_cut(&e->windows, tokenizer, e->source.config.bos, text.data, text.n_bytes,
-                                  e->llama ? MOEQ_CONVENTION_LLAMA : MOEQ_CONVENTION_WINDOWS,
-                                  context_of(e->options, e->llama), e->options->windows, err);
-    if (!status && e->windows.context > e->source.config.max_positions && !e->options->common.quiet)
-        fprintf(stderr, "moeq eval: note: windows of %llu tokens, the model was made for %u\n",
-                (unsigned long long)e->windows.context, (unsigned)e->source.config.max_positions);
-    moeq_error_in_file(err, e->options->text);
-    moeq_tokenizer_close(tokenizer);
-    moeq_bytes_free(&text);
+    const enum moeq_strictness strictness = moeq_verb_strictness(&e->options->common);
+    enum moeq_status status = open_model(&e->source, path, strictness, err);
+    if (!status && e->options->reference)
+        status = open_model(&e->reference, e->options->reference, strictness, err);
+    if (!status && e->options->baseline)
+        status = moeq_baseline_open(&e->baseline, e->options->baseline, err);
     return status;
 }
 
-static enum moeq_arithmetic arithmetic_of(const struct eval_options *o)
+static enum moeq_status cut_text(struct eval *e, struct moeq_error *err)
 {
-    return !o->exact && moeq_has_fast_products() ? MOEQ_FAST : MOEQ_EXACT;
+    struct moeq_tokenizer *tokenizer = moeq_tokenizer_open(e->source.path, err);
+    enum moeq_status status = tokenizer ? MOEQ_OK : err->status;
+    if (!status)
+        status = moeq_windows_cut(&e->windows, tokenizer, e->source.config.bos, e->text.data, e->text.n_bytes,
+                                  e->convention, context_of(e), e->options->windows, err);
+    moeq_tokenizer_close(tokenizer);
+    return status;
 }
 
-static const char *arithmetic_name(const struct eval_options *o)
+/* The tokens that the baseline has. */
+static enum moeq_status take_windows(struct eval *e, struct moeq_error *err)
 {
-    return arithmetic_of(o) == MOEQ_FAST ? "bf16" : "float32";
+    const struct moeq_baseline_header *h = &e->baseline.header;
+    const struct eval_options *o = e->options;
+    const struct moeq_baseline_wish wish = {.convention = o->convention,
+                                            .context = o->context,
+                                            .windows = o->windows,
+                                            .exact = o->exact,
+                                            .text = o->text ? &e->text : NULL};
+    enum moeq_status status = moeq_baseline_check(h, &e->source, &wish, err);
+    moeq_error_in_file(err, o->baseline);
+    e->convention = h->convention;
+    e->arithmetic = h->arithmetic;
+    e->windows = (struct moeq_windows){.tokens = e->baseline.tokens,
+                                       .n_windows = h->n_windows,
+                                       .context = h->context,
+                                       .first = h->first,
+                                       .n_scored = h->n_scored,
+                                       .n_text_tokens = h->n_text_tokens};
+    e->baseline.tokens = NULL; /* the windows' now */
+    return status;
+}
+
+static enum moeq_status make_windows(struct eval *e, struct moeq_error *err)
+{
+    const struct eval_options *o = e->options;
+    enum moeq_status status = o->text ? moeq_text_read(o->text, MOEQ_MAX_TEXT_BYTES, &e->text, err) : MOEQ_OK;
+    if (!status)
+        status = o->baseline ? take_windows(e, err) : cut_text(e, err);
+    moeq_error_in_file(err, o->text ? o->text : o->baseline);
+    if (!status && e->windows.context > e->source.config.max_positions && !o->common.quiet)
+        fprintf(stderr, "moeq eval: note: windows of %llu tokens, the model was made for %u\n",
+                (unsigned long long)e->windows.context, (unsigned)e->source.config.max_positions);
+    return status;
+}
+
+/* ---- evaluating ---- */
+
+static struct moeq_evaluation_task task_of(struct eval *e)
+{
+    return (struct moeq_evaluation_task){.source = &e->source,
+                                         .reference = e->options->reference ? &e->reference : NULL,
+                                         .baseline = e->options->baseline ? &e->baseline : NULL,
+                                         .save = e->save.header ? &e->save : NULL,
+                                         .will_save = e->options->save != NULL,
+                                         .windows = &e->windows,
+                                         .arithmetic = e->arithmetic};
 }
 
 static enum moeq_status share_memory(struct eval *e, unsigned n_jobs, struct moeq_error *err)
 {
-    const struct moeq_source *reference = e->options->reference ? &e->reference : NULL;
+    const struct moeq_evaluation_task task = task_of(e);
     const struct moeq_budget budget = moeq_verb_budget(e->options->memory, 0);
-    e->plan = moeq_evaluate_plan(&e->source, reference, &e->windows, n_jobs, budget.n_bytes);
-    const uint64_t least = moeq_evaluate_plan(&e->source, reference, &e->windows, n_jobs, 0).total;
+    e->plan = moeq_evaluate_plan(&task, n_jobs, budget.n_bytes);
+    const uint64_t least = moeq_evaluate_plan(&task, n_jobs, 0).total;
     return moeq_verb_check_budget(&budget, e->plan.total, least, e->source.path, err);
+}
+
+static enum moeq_status begin_saving(struct eval *e, struct moeq_error *err)
+{
+    const struct moeq_baseline_text text = {.name = e->options->text,
+                                            .bytes = &e->text,
+                                            .windows = &e->windows,
+                                            .convention = e->convention,
+                                            .arithmetic = e->arithmetic};
+    enum moeq_status status = moeq_baseline_describe(&e->saved, &e->source, &text, err);
+    return status ? status
+                  : moeq_baseline_create(&e->save, e->options->save, &e->saved, e->windows.tokens, err);
+}
+
+static enum moeq_status run_models(struct eval *e, struct moeq_pool *pool, struct moeq_error *err)
+{
+    const struct moeq_evaluation_task task = task_of(e);
+    const uint64_t n_layers =
+        e->source.config.n_layers + (task.reference ? task.reference->config.n_layers : 0);
+    struct moeq_progress *progress =
+        moeq_progress_start("eval", "layers", n_layers, e->options->common.quiet);
+    const double begin = moeq_clock();
+    enum moeq_status status = moeq_evaluate(&task, &e->plan, pool, progress, &e->result, err);
+    e->seconds = moeq_clock() - begin;
+    moeq_progress_end(progress);
+    return status;
+}
+
+/* Once the models are known. */
+static enum moeq_status check_gates(struct eval *e, struct moeq_error *err)
+{
+    const struct moeq_evaluation_task task = task_of(e);
+    const bool compares = task.reference || task.baseline;
+    return moeq_gates_check(&e->gates,
+                            !compares                           ? MOEQ_NEEDS_NOTHING
+                            : moeq_evaluation_has_layers(&task) ? MOEQ_NEEDS_LAYERS
+                                                                : MOEQ_NEEDS_COMPARISON,
+                            err);
 }
 
 static enum moeq_status evaluate(struct eval *e, struct moeq_error *err)
 {
-    const struct moeq_source *reference = e->options->reference ? &e->reference : NULL;
     struct moeq_pool *pool = moeq_verb_pool(&e->options->common, err);
     if (!pool)
         return MOEQ_OVER_MEMORY;
-    enum moeq_status status = share_memory(e, moeq_pool_jobs(pool), err);
-    if (status) {
-        moeq_pool_join(pool);
-        return status;
-    }
-    uint64_t n_layers = e->source.config.n_layers + (reference ? reference->config.n_layers : 0);
-    struct moeq_progress *progress =
-        moeq_progress_start("eval", "layers", n_layers, e->options->common.quiet);
-    const double begin = moeq_clock();
-    status = moeq_evaluate(&e->source, reference, &e->windows, arithmetic_of(e->options), &e->plan, pool,
-                           progress, &e->result, err);
-    e->seconds = moeq_clock() - begin;
-    moeq_progress_end(progress);
+    enum moeq_status status = check_gates(e, err);
+    if (!status)
+        status = share_memory(e, moeq_pool_jobs(pool), err);
+    if (!status && e->options->save)
+        status = begin_saving(e, err);
+    if (!status)
+        status = run_models(e, pool, err);
+    if (!status && e->options->save)
+        status = moeq_baseline_finish(&e->save, err);
+    if (e->save.header)
+        moeq_baseline_abandon(&e->save);
     moeq_pool_join(pool);
     return status;
 }
 
-/* ---- what is printed ---- */
+/* ---- reporting ---- */
 
-struct weight_sizes {
-    uint64_t n_weights, n_bytes, n_expert_weights, n_expert_bytes;
-};
-
-static struct weight_sizes measure(const struct moeq_source *source)
+static enum moeq_status set_worst(struct moeq_report *r, struct moeq_error *err)
 {
-    struct weight_sizes s = {0};
-    for (size_t i = 0; i < source->n_weights; i++) {
-        const struct moeq_weight *w = &source->weights[i];
-        s.n_weights += w->rows * w->cols;
-        s.n_bytes += moeq_weight_stored_bytes(w);
-        if (moeq_part_role(w->id.part) == MOEQ_ROLE_EXPERTS) {
-            s.n_expert_weights += w->rows * w->cols;
-            s.n_expert_bytes += moeq_weight_stored_bytes(w);
-        }
-    }
-    return s;
+    struct moeq_tokenizer *tokenizer = moeq_tokenizer_open(r->source->path, err);
+    enum moeq_status status =
+        tokenizer ? moeq_worst_of(&r->worst, r->evaluation, r->windows, tokenizer, err) : MOEQ_DAMAGED;
+    moeq_tokenizer_close(tokenizer);
+    return status;
 }
 
-static double bits_per_weight(uint64_t n_bytes, uint64_t n_weights)
+static enum moeq_status write_reports(const struct eval_options *o, const struct moeq_report *r,
+                                      struct moeq_error *err)
 {
-    return n_weights ? 8.0 * (double)n_bytes / (double)n_weights : 0;
+    const struct {
+        const char *path;
+        moeq_report_write *write;
+    } files[] = {
+        {o->junit, moeq_report_junit}, {o->markdown, moeq_report_markdown}, {o->html, moeq_report_html}};
+    enum moeq_status status = MOEQ_OK;
+    for (size_t i = 0; !status && i < sizeof files / sizeof *files; i++)
+        if (files[i].path)
+            status = moeq_report_save(r, files[i].write, files[i].path, err);
+    if (!status && o->common.json)
+        status = moeq_verb_print_json(moeq_report_json(r), err);
+    else if (!status && !prints_markdown(o))
+        moeq_report_print(r);
+    return status;
 }
 
-static double tokens_per_second(const struct eval *e)
+static enum moeq_status report(struct eval *e, struct moeq_error *err)
 {
-    uint64_t n = e->windows.n_windows * e->windows.context * (e->options->reference ? 2 : 1);
-    return e->seconds > 0 ? (double)n / e->seconds : 0;
+    const struct eval_options *o = e->options;
+    struct moeq_report r = {.source = &e->source,
+                            .model = e->source.path,
+                            .text = o->text ? o->text : e->baseline.header.text_name,
+                            .reference = o->baseline ? o->baseline : o->reference,
+                            .baseline = o->baseline ? &e->baseline.header : NULL,
+                            .saved = o->save,
+                            .convention = e->convention,
+                            .arithmetic = e->arithmetic,
+                            .windows = &e->windows,
+                            .evaluation = &e->result,
+                            .plan = &e->plan,
+                            .gates = &e->gates,
+                            .seconds = e->seconds,
+                            .n_swept = e->windows.n_windows * e->windows.context * (o->reference ? 2 : 1)};
+    enum moeq_status status = moeq_weight_budget_of(&r.weights, &e->source, err);
+    if (!status && e->result.compared)
+        status = set_worst(&r, err);
+    moeq_gates_judge(&e->gates, &r);
+    if (!status)
+        status = write_reports(o, &r, err);
+    moeq_weight_budget_free(&r.weights);
+    moeq_worst_free(&r.worst);
+    return !status && e->gates.n_failed ? MOEQ_CHECK_FAILED : status;
 }
 
-static json_t *eval_json(const struct eval *e)
+/* Questions instead of a text; what is for a text has no place beside them. */
+static enum moeq_status run_tasks(const struct eval *e, const char *path, struct moeq_error *err)
 {
-    const struct moeq_evaluation *r = &e->result;
-    const struct weight_sizes s = measure(&e->source);
-    json_t *json = json_pack(
-        "{s:s, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o}", "moeq", "eval",
-        "version", 1, "model", e->source.path, "text", e->options->text, "convention",
-        e->llama ? "llama" : "windows", "context", (json_int_t)e->windows.context, "windows",
-        (json_int_t)e->windows.n_windows, "text_tokens", (json_int_t)e->windows.n_text_tokens, "scored",
-        (json_int_t)r->n_scored, "weight_bytes", (json_int_t)s.n_bytes, "bits_per_weight",
-        bits_per_weight(s.n_bytes, s.n_weights), "bits_per_expert_weight",
-        bits_per_weight(s.n_expert_bytes, s.n_expert_weights), "nll", moeq_json_real(r->nll), "perplexity",
-        moeq_json_real(r->perplexity), "perplexity_error", moeq_json_real(r->perplexity_error));
-    if (r->has_reference)
-        moeq_json_set(&json, "reference",
-                      json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:f}", "model", e->options->reference,
-                                "perplexity", moeq_json_real(r->reference_perplexity), "kld_mean",
-                                moeq_json_real(r->kld), "kld_error", moeq_json_real(r->kld_error), "kld_p999",
-                                moeq_json_real(r->kld_999), "kld_max", moeq_json_real(r->kld_max), "top1",
-                                r->top1));
-    moeq_json_set(&json, "arithmetic", json_string(arithmetic_name(e->options)));
-    moeq_json_set(&json, "memory",
-                  json_pack("{s:I}", "layer_float32_bytes", (json_int_t)e->plan.sweep.layer_float32));
-    moeq_json_set(&json, "timing", /* what depends on the machine and on --jobs */
-                  json_pack("{s:f, s:f, s:I, s:I, s:I, s:I}", "seconds", e->seconds, "tokens_per_second",
-                            tokens_per_second(e), "peak_memory_bytes", (json_int_t)moeq_peak_memory(),
-                            "planned_memory_bytes", (json_int_t)e->plan.total, "hidden_states_bytes",
-                            (json_int_t)e->plan.sweep.hidden, "temporary_file_bytes",
-                            (json_int_t)e->plan.sweep.file));
-    return json;
-}
-
-static void print_text(const struct eval *e)
-{
-    const struct moeq_evaluation *r = &e->result;
-    const struct weight_sizes s = measure(&e->source);
-    char a[MOEQ_SIZE_TEXT], b[MOEQ_SIZE_TEXT], c[MOEQ_SIZE_TEXT], d[MOEQ_SIZE_TEXT];
-    printf("model          %s: %s of weights, %.3f bits per weight (experts %.3f)\n", e->source.path,
-           moeq_size_text((double)s.n_bytes, a), bits_per_weight(s.n_bytes, s.n_weights),
-           bits_per_weight(s.n_expert_bytes, s.n_expert_weights));
-    printf("text           %s: %llu window%s of %llu tokens, %llu scored (convention %s)\n", e->options->text,
-           (unsigned long long)e->windows.n_windows, e->windows.n_windows == 1 ? "" : "s",
-           (unsigned long long)e->windows.context, (unsigned long long)r->n_scored,
-           e->llama ? "llama" : "windows");
-    printf("arithmetic     %s\n", arithmetic_of(e->options) == MOEQ_FAST
-                                      ? "products of BF16, sums of float32 (--exact: float32 throughout)"
-                                      : "float32");
-    printf("perplexity     %.4f +- %.4f   (nll %.6f)\n", r->perplexity, r->perplexity_error, r->nll);
-    if (r->has_reference) {
-        printf("reference      %s: perplexity %.4f, ratio %.5f\n", e->options->reference,
-               r->reference_perplexity, r->perplexity / r->reference_perplexity);
-        printf("KL divergence  mean %.6f +- %.6f, 99.9%% %.5f, max %.5f\n", r->kld, r->kld_error, r->kld_999,
-               r->kld_max);
-        printf("top-1          %.3f%% agree\n", 100 * r->top1);
-    }
-    printf("speed          %.0f tokens/s, %.1f s\n", tokens_per_second(e), e->seconds);
-    printf("memory         peak %s, with program, text and tokenizer\n",
-           moeq_size_text((double)moeq_peak_memory(), a));
-    printf("planned        at most %s: hidden states %s, weights, work; a layer as float32 has %s\n",
-           moeq_size_text((double)e->plan.total, b), moeq_size_text((double)e->plan.sweep.hidden, c),
-           moeq_size_text((double)e->plan.sweep.layer_float32, d));
-    if (e->plan.sweep.file)
-        printf("               the other hidden states in a temporary file of %s\n",
-               moeq_size_text((double)e->plan.sweep.file, a));
+    const struct eval_options *o = e->options;
+    if (o->text || o->reference || o->baseline || o->save || o->gates.n_items || o->gates_file || o->junit ||
+        o->markdown || o->html)
+        return moeq_fail(err, MOEQ_USAGE,
+                         "--tasks goes without --text, what to compare with, gates and reports");
+    return moeq_eval_tasks(path, &o->common, &o->tasks, e->arithmetic, o->memory, err);
 }
 
 static enum moeq_status run(void *options, const char *const *positional, size_t n_positional,
                             struct moeq_error *err)
 {
-    struct eval e = {.options = options};
+    struct eval e = {.options = options, .baseline.file.fd = -1};
+    const struct eval_options *o = e.options;
     (void)n_positional;
-    e.llama = e.options->convention && strcmp(e.options->convention, "llama") == 0;
-    if (e.options->tasks.file && (e.options->text || e.options->reference))
-        return moeq_fail(err, MOEQ_USAGE, "--tasks goes without --text and --reference");
-    if (moeq_eval_tasks_check(&e.options->tasks, err))
-        return MOEQ_USAGE;
-    if (e.options->tasks.file)
-        return moeq_eval_tasks(positional[0], &e.options->common, &e.options->tasks, arithmetic_of(e.options),
-                               e.options->memory, err);
-    if (!e.options->text) {
-        moeq_fail(err, MOEQ_USAGE, "on what? --text or --tasks is missing");
-        return MOEQ_USAGE;
-    }
-    const enum moeq_strictness strictness = moeq_verb_strictness(&e.options->common);
-    enum moeq_status status = open_model(&e.source, positional[0], strictness, err);
-    if (!status && e.options->reference)
-        status = open_model(&e.reference, e.options->reference, strictness, err);
+    if (o->convention && strcmp(o->convention, "llama") == 0)
+        e.convention = MOEQ_CONVENTION_LLAMA;
+    e.arithmetic = !o->exact && moeq_has_fast_products() ? MOEQ_FAST : MOEQ_EXACT;
+    enum moeq_status status = moeq_eval_tasks_check(&o->tasks, err);
+    if (!status && o->tasks.file)
+        return run_tasks(&e, positional[0], err);
     if (!status)
-        status = cut_text(&e, err);
+        status = check_options(o, err);
+    if (!status)
+        status = read_gates(&e, err);
+    if (!status)
+        status = check_outputs(o, err);
+    if (!status)
+        status = open_models(&e, positional[0], err);
+    if (!status)
+        status = make_windows(&e, err);
     if (!status)
         status = evaluate(&e, err);
-    if (!status && e.options->common.json)
-        status = moeq_verb_print_json(eval_json(&e), err);
-    else if (!status)
-        print_text(&e);
+    if (!status)
+        status = report(&e, err);
+    moeq_evaluation_free(&e.result);
+    moeq_gates_free(&e.gates);
     moeq_windows_free(&e.windows);
+    moeq_bytes_free(&e.text);
+    moeq_baseline_close(&e.baseline);
     moeq_source_close(&e.source);
     moeq_source_close(&e.reference);
     return status;
@@ -265,15 +388,26 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
 const struct moeq_verb moeq_verb_eval = {
     .name = "eval",
     .arguments = "PKG|SRC --text FILE|--tasks FILE",
-    .summary = "perplexity, and KL divergence and top-1 agreement against a reference; answers to questions",
+    .summary =
+        "perplexity, what quantizing cost against a reference, and gates on both; answers to questions",
     .details =
         "All windows go through the model together, one layer at a time, so memory holds the hidden "
-        "states and a part "
-        "of one layer. Results do not depend on --jobs. Routers are always computed in float32; the "
-        "rest in BF16 with float32 sums where the CPU multiplies BF16, or in float32 with --exact.\n\n"
-        "With --reference the same windows go through a second model; KL divergence is KL(reference "
-        "|| model), the "
-        "mean over the scored tokens with its standard error.\n\n"
+        "states and a part of one layer. Results do not depend on --jobs. Routers are always computed in "
+        "float32; the rest in BF16 with float32 sums where the CPU multiplies BF16, or in float32 with "
+        "--exact.\n\n"
+        "With --reference the same windows go through a second model: KL divergence is KL(reference || "
+        "model), the mean over the scored tokens. Ranges are 95% intervals; since tokens of a window depend "
+        "on each other, their errors come from whole windows.\n\n"
+        "--save-baseline keeps of a model what such a comparison needs, some hundred bytes a token, and "
+        "--baseline compares with that. The KL divergence of the tokens' tails is then estimated from a "
+        "sample; what is certain of it, and the standard error, are printed.\n\n"
+        "--gate NAME<LIMIT makes the exit code 1 where it does not hold. Names:\n"
+        " ppl nll right weight_bytes bits_per_weight\n"
+        " ppl_ratio nll_difference mean_kld median_kld p95_kld p99_kld p999_kld max_kld\n"
+        " top1 top5 flips_worse flips_better router_agreement layer_error\n"
+        "A document of --gates is {\"moeq\": \"gates\", \"version\": 1, \"gates\": [{\"gate\": "
+        "\"mean_kld<0.03\", \"sigma\": 2}]}; a gate with a sigma fails only where it is missed by more than "
+        "so many standard errors.\n\n"
         "With --tasks the model answers questions, as 'moeq generate' writes texts, and the answers are "
         "scored as 'moeq check-answers' does. The prompt is BOS and \"Question: {question}\", a newline "
         "and \"Answer:\", and a text ends where another question begins; with --chat it is the "

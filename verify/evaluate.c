@@ -1,270 +1,206 @@
 #include "evaluate.h"
 
-#include "interrupt.h"
-#include "tally.h"
-
-#include <math.h>
 #include <stdlib.h>
 
-#define CHUNK_TOKENS  512u  /* whose logits are in memory at once: the head is decoded once for so many */
-#define CHUNK_ENTRIES 2048u /* of the vocabulary, for each of them */
-
-struct scores {
-    double *nll, *reference_nll, *kld; /* [n_scored] */
-    uint8_t *agree;                    /* [n_scored] */
+/* One evaluation while it runs. */
+struct run {
+    const struct moeq_evaluation_task *task;
+    const struct moeq_evaluation_plan *plan;
+    struct moeq_pool *pool;
+    struct moeq_progress *progress;
+    struct moeq_trace_shape shape;
+    struct moeq_trace_memory memory; /* of the reference */
+    struct moeq_sweep sweep, reference;
+    struct moeq_evaluation *out;
 };
 
-struct scoring {
-    const struct moeq_windows *windows;
-    struct moeq_sweep *sweep, *reference; /* reference may be NULL */
-    struct scores scores;
-    uint64_t n_scored, vocabulary;
-    uint64_t chunk;                   /* tokens */
-    uint64_t first_entry, n_entries;  /* of the vocabulary that is in memory */
-    float *logits, *reference_logits; /* [chunk, n_entries] */
-    uint64_t *positions;              /* [chunk]: indices into the tokens */
-    struct moeq_tally_pair *pairs;    /* [chunk] */
-    uint64_t first;                   /* first score of the chunk */
-};
-
-static uint64_t chunk_tokens(const struct moeq_windows *w)
+void moeq_evaluation_free(struct moeq_evaluation *evaluation)
 {
-    const uint64_t n = w->n_windows * w->n_scored;
-    return n < CHUNK_TOKENS ? n : CHUNK_TOKENS;
+    free(evaluation->scores);
+    moeq_drift_free(&evaluation->drift);
+    *evaluation = (struct moeq_evaluation){0};
 }
 
-static uint64_t chunk_entries(uint64_t n_left)
-{
-    return n_left < CHUNK_ENTRIES ? n_left : CHUNK_ENTRIES;
-}
+/* ---- sweeps ---- */
 
-/* ---- logits, a slice of the vocabulary at a time ---- */
-
-static enum moeq_status tally_tokens(void *context, unsigned worker, uint64_t begin, uint64_t end,
-                                     struct moeq_error *err)
+/* Runs one model; its layers go to the store, or are compared with what that has, or neither. */
+static enum moeq_status sweep_model(struct run *r, struct moeq_sweep *sweep, const struct moeq_source *source,
+                                    const struct moeq_sweep_plan *plan, const struct moeq_trace_store *store,
+                                    struct moeq_drift *drift, struct moeq_error *err)
 {
-    const struct scoring *s = context;
-    (void)worker;
-    (void)err;
-    for (uint64_t i = begin; i < end; i++)
-        moeq_tally_pair_add(&s->pairs[i], s->logits + i * s->n_entries,
-                            s->reference ? s->reference_logits + i * s->n_entries : NULL, s->first_entry,
-                            s->n_entries, (uint32_t)s->windows->tokens[s->positions[i] + 1]);
-    return MOEQ_OK;
-}
-
-static enum moeq_status score_slice(struct scoring *s, uint64_t n, struct moeq_error *err)
-{
-    s->n_entries = chunk_entries(s->vocabulary - s->first_entry);
-    enum moeq_status status = moeq_interrupt_check(err);
-    if (!status)
-        status = moeq_sweep_logits(s->sweep, s->first_entry, s->n_entries, s->logits, err);
-    if (!status && s->reference)
-        status = moeq_sweep_logits(s->reference, s->first_entry, s->n_entries, s->reference_logits, err);
-    return status ? status : moeq_pool_for(s->sweep->run.pool, n, 8, tally_tokens, s, err);
-}
-
-static enum moeq_status end_token(const struct scoring *s, const struct moeq_tally_pair *pair, uint64_t at,
-                                  struct moeq_error *err)
-{
-    const double total = moeq_tally_total(&pair->model);
-    if (!isfinite(total))
-        return moeq_fail(err, MOEQ_DAMAGED, "the logits are not finite: weights are damaged");
-    s->scores.nll[at] = total - pair->model.target;
-    if (!s->reference)
-        return MOEQ_OK;
-    const double reference_total = moeq_tally_total(&pair->reference);
-    if (!isfinite(reference_total))
-        return moeq_fail(err, MOEQ_DAMAGED, "the reference's logits are not finite: weights are damaged");
-    s->scores.reference_nll[at] = reference_total - pair->reference.target;
-    s->scores.kld[at] = moeq_tally_divergence(pair);
-    if (!isfinite(s->scores.kld[at])) /* a logit of minus infinity */
-        return moeq_fail(err, MOEQ_DAMAGED, "the KL divergence is not finite: weights are damaged");
-    s->scores.agree[at] = pair->model.best == pair->reference.best;
-    return MOEQ_OK;
-}
-
-static enum moeq_status score_chunk(struct scoring *s, struct moeq_error *err)
-{
-    const struct moeq_windows *w = s->windows;
-    const uint64_t left = s->n_scored - s->first, n = left < s->chunk ? left : s->chunk;
-    for (uint64_t i = 0; i < n; i++) {
-        uint64_t at = s->first + i;
-        s->positions[i] = at / w->n_scored * w->context + w->first + at % w->n_scored;
+    const struct moeq_windows *w = r->task->windows;
+    struct moeq_visitor visitor = {.progress = r->progress};
+    struct moeq_trace trace = {0};
+    enum moeq_status status =
+        moeq_sweep_init(sweep, source, r->pool, w->n_windows, w->context, r->task->arithmetic, plan, err);
+    if (!status && store) {
+        status = moeq_trace_init(&trace, &r->shape, r->pool, w->n_windows * w->context, w->context, store,
+                                 drift, err);
+        moeq_trace_visit(&trace, &visitor);
     }
-    memset(s->pairs, 0, n * sizeof *s->pairs);
-    enum moeq_status status = moeq_sweep_choose(s->sweep, s->positions, n, err);
-    if (!status && s->reference)
-        status = moeq_sweep_choose(s->reference, s->positions, n, err);
-    for (s->first_entry = 0; !status && s->first_entry < s->vocabulary; s->first_entry += s->n_entries)
-        status = score_slice(s, n, err);
-    for (uint64_t i = 0; !status && i < n; i++)
-        status = end_token(s, &s->pairs[i], s->first + i, err);
-    return status;
-}
-
-/* ---- all of them ---- */
-
-/* Mean and standard error of the mean. */
-static void mean_and_error(const double *x, uint64_t n, double *mean, double *error)
-{
-    double sum = 0, squares = 0;
-    for (uint64_t i = 0; i < n; i++)
-        sum += x[i];
-    *mean = sum / (double)n;
-    for (uint64_t i = 0; i < n; i++)
-        squares += (x[i] - *mean) * (x[i] - *mean);
-    *error = n > 1 ? sqrt(squares / (double)(n - 1) / (double)n) : 0;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static void summarise(const struct scoring *s, struct moeq_evaluation *out)
-{
-    const uint64_t n = s->n_scored;
-    double ignored;
-    *out = (struct moeq_evaluation){.n_scored = n, .has_reference = s->reference != NULL};
-    mean_and_error(s->scores.nll, n, &out->nll, &out->nll_error);
-    out->perplexity = exp(out->nll);
-    out->perplexity_error = out->perplexity * out->nll_error;
-    if (!s->reference)
-        return;
-    uint64_t n_agree = 0;
-    mean_and_error(s->scores.reference_nll, n, &out->reference_perplexity, &ignored);
-    out->reference_perplexity = exp(out->reference_perplexity);
-    mean_and_error(s->scores.kld, n, &out->kld, &out->kld_error);
-    for (uint64_t i = 0; i < n; i++)
-        n_agree += s->scores.agree[i];
-    out->top1 = (double)n_agree / (double)n;
-    qsort(s->scores.kld, n, sizeof *s->scores.kld, by_value);
-    out->kld_999 = s->scores.kld[(uint64_t)ceil(0.999 * (double)n) - 1];
-    out->kld_max = s->scores.kld[n - 1];
-}
-
-static enum moeq_status score_all(struct scoring *s, struct moeq_evaluation *out, struct moeq_error *err)
-{
-    const bool both = s->reference != NULL;
-    s->n_scored = s->windows->n_windows * s->windows->n_scored;
-    s->chunk = chunk_tokens(s->windows);
-    const size_t n_logits = (size_t)(s->chunk * chunk_entries(s->vocabulary));
-    s->scores.nll = moeq_calloc(s->n_scored, sizeof(double), err);
-    s->scores.reference_nll = moeq_calloc(both ? s->n_scored : 0, sizeof(double), err);
-    s->scores.kld = moeq_calloc(both ? s->n_scored : 0, sizeof(double), err);
-    s->scores.agree = moeq_calloc(both ? s->n_scored : 0, 1, err);
-    s->logits = moeq_calloc(n_logits, sizeof(float), err);
-    s->reference_logits = moeq_calloc(both ? n_logits : 0, sizeof(float), err);
-    s->positions = moeq_calloc(s->chunk, sizeof *s->positions, err);
-    s->pairs = moeq_calloc(s->chunk, sizeof *s->pairs, err);
-    enum moeq_status status = s->scores.nll && s->scores.reference_nll && s->scores.kld && s->scores.agree &&
-                                      s->logits && s->reference_logits && s->positions && s->pairs
-                                  ? MOEQ_OK
-                                  : MOEQ_OVER_MEMORY;
-    for (s->first = 0; !status && s->first < s->n_scored; s->first += s->chunk)
-        status = score_chunk(s, err);
     if (!status)
-        summarise(s, out);
-    free(s->scores.nll);
-    free(s->scores.reference_nll);
-    free(s->scores.kld);
-    free(s->scores.agree);
-    free(s->logits);
-    free(s->reference_logits);
-    free(s->positions);
-    free(s->pairs);
+        status = moeq_sweep_run(sweep, w->tokens, &visitor, err);
+    moeq_trace_free(&trace);
     return status;
 }
 
-enum moeq_status moeq_evaluate(const struct moeq_source *source, const struct moeq_source *reference,
-                               const struct moeq_windows *windows, enum moeq_arithmetic arithmetic,
+static enum moeq_status sweep_reference(struct run *r, struct moeq_error *err)
+{
+    const struct moeq_windows *w = r->task->windows;
+    const struct moeq_trace_store store = moeq_trace_memory_store(&r->memory);
+    enum moeq_status status = MOEQ_OK;
+    if (r->out->has_drift)
+        status = moeq_trace_memory_init(&r->memory, &r->shape, w->n_windows * w->context, err);
+    return status ? status
+                  : sweep_model(r, &r->reference, r->task->reference, &r->plan->reference,
+                                r->out->has_drift ? &store : NULL, NULL, err);
+}
+
+static enum moeq_status sweep_source(struct run *r, struct moeq_error *err)
+{
+    const struct moeq_evaluation_task *t = r->task;
+    const struct moeq_trace_store store = t->save       ? moeq_baseline_keep(t->save)
+                                          : t->baseline ? moeq_baseline_fetch(t->baseline)
+                                                        : moeq_trace_memory_store(&r->memory);
+    enum moeq_status status = MOEQ_OK;
+    if (r->out->has_drift)
+        status = moeq_drift_init(&r->out->drift, &r->shape, err);
+    return status ? status
+                  : sweep_model(r, &r->sweep, t->source, &r->plan->sweep,
+                                t->save || r->out->has_drift ? &store : NULL,
+                                r->out->has_drift ? &r->out->drift : NULL, err);
+}
+
+/* ---- all of it ---- */
+
+static enum moeq_status check_vocabularies(const struct moeq_evaluation_task *t, struct moeq_error *err)
+{
+    const uint32_t has = t->source->config.vocabulary, other = t->reference  ? t->reference->config.vocabulary
+                                                               : t->baseline ? t->baseline->header.vocabulary
+                                                                             : has;
+    return has == other ? MOEQ_OK
+                        : moeq_fail(err, MOEQ_USAGE, "the reference has a vocabulary of %u, the model of %u",
+                                    other, has);
+}
+
+bool moeq_evaluation_has_layers(const struct moeq_evaluation_task *t)
+{
+    const struct moeq_trace_shape shape = moeq_trace_shape(&t->source->config);
+    if (!t->reference)
+        return t->baseline && moeq_trace_shape_equal(&shape, &t->baseline->header.trace);
+    const struct moeq_trace_shape other = moeq_trace_shape(&t->reference->config);
+    return moeq_trace_shape_equal(&shape, &other);
+}
+
+static enum moeq_status score(struct run *r, struct moeq_error *err)
+{
+    const struct moeq_evaluation_task *t = r->task;
+    const struct moeq_windows *w = t->windows;
+    const struct moeq_scoring_task scoring = {.windows = w,
+                                              .sweep = &r->sweep,
+                                              .reference = t->reference ? &r->reference : NULL,
+                                              .baseline = t->baseline,
+                                              .save = t->save,
+                                              .scores = r->out->scores};
+    enum moeq_status status = moeq_score_all(&scoring, err);
+    return status ? status
+                  : moeq_paired_of(r->out->scores, w->n_windows, w->n_scored, r->out->compared,
+                                   &r->out->paired, err);
+}
+
+enum moeq_status moeq_evaluate(const struct moeq_evaluation_task *task,
                                const struct moeq_evaluation_plan *plan, struct moeq_pool *pool,
                                struct moeq_progress *progress, struct moeq_evaluation *out,
                                struct moeq_error *err)
 {
-    struct moeq_sweep sweep = {.run.states.fd = -1}, reference_sweep = {.run.states.fd = -1};
-    const struct moeq_visitor visitor = {.progress = progress};
-    struct scoring s = {.windows = windows, .sweep = &sweep, .vocabulary = source->config.vocabulary};
-    if (reference && reference->config.vocabulary != source->config.vocabulary)
-        return moeq_fail(err, MOEQ_USAGE, "the reference has a vocabulary of %u, the model of %u",
-                         reference->config.vocabulary, source->config.vocabulary);
-    enum moeq_status status = moeq_sweep_init(&sweep, source, pool, windows->n_windows, windows->context,
-                                              arithmetic, &plan->sweep, err);
+    struct run r = {.task = task,
+                    .plan = plan,
+                    .pool = pool,
+                    .progress = progress,
+                    .shape = moeq_trace_shape(&task->source->config),
+                    .sweep.run.states.fd = -1,
+                    .reference.run.states.fd = -1,
+                    .out = out};
+    *out = (struct moeq_evaluation){.compared = task->reference || task->baseline,
+                                    .has_drift = moeq_evaluation_has_layers(task)};
+    enum moeq_status status = check_vocabularies(task, err);
+    if (!status && !(out->scores = moeq_calloc(task->windows->n_windows * task->windows->n_scored,
+                                               sizeof *out->scores, err)))
+        status = MOEQ_OVER_MEMORY;
+    if (!status && task->reference)
+        status = sweep_reference(&r, err);
     if (!status)
-        status = moeq_sweep_run(&sweep, windows->tokens, &visitor, err);
-    if (!status && reference) {
-        s.reference = &reference_sweep;
-        status = moeq_sweep_init(&reference_sweep, reference, pool, windows->n_windows, windows->context,
-                                 arithmetic, &plan->reference, err);
-        if (!status)
-            status = moeq_sweep_run(&reference_sweep, windows->tokens, &visitor, err);
-    }
+        status = sweep_source(&r, err);
+    moeq_trace_memory_free(&r.memory);
     if (!status)
-        status = score_all(&s, out, err);
-    moeq_sweep_free(&sweep);
-    moeq_sweep_free(&reference_sweep);
+        status = score(&r, err);
+    moeq_sweep_free(&r.sweep);
+    moeq_sweep_free(&r.reference);
+    if (status)
+        moeq_evaluation_free(out);
     return status;
 }
 
 /* ---- memory ---- */
 
-/* Of one model: its head, a chunk's rows, laid out, and logits, the workers' panels, what is known of tokens.
- */
-static uint64_t scoring_bytes(const struct moeq_config *config, uint64_t head,
-                              const struct moeq_windows *windows, unsigned n_jobs)
+/* What is kept of tokens from beginning to end. */
+static uint64_t token_bytes(const struct moeq_evaluation_task *task)
 {
-    const uint64_t n_scored = windows->n_windows * windows->n_scored, chunk = chunk_tokens(windows);
-    const uint64_t token = chunk_entries(config->vocabulary) * sizeof(float) +
-                           sizeof(struct moeq_tally_pair) + (uint64_t)config->hidden * sizeof(float);
-    return head + chunk * token + moeq_activations_bytes(chunk, config->hidden) +
-           n_jobs * moeq_matmul_scratch_bytes(config->hidden) + n_scored * sizeof(double);
+    const struct moeq_windows *w = task->windows;
+    const struct moeq_config *config = &task->source->config;
+    const uint64_t n_tokens = w->n_windows * w->context;
+    const bool traced = task->reference || task->baseline || task->save || task->will_save;
+    return w->n_windows * w->n_scored * sizeof(struct moeq_score) +
+           (traced ? moeq_trace_bytes(config, n_tokens) : 0) +
+           (task->reference ? moeq_trace_memory_bytes(config, n_tokens) : 0);
 }
 
 struct moeq_evaluation_plan moeq_evaluate_plan_of(const struct moeq_config *config,
                                                   const struct moeq_sweep_plan *sweep,
                                                   const struct moeq_windows *windows, unsigned n_jobs)
 {
-    struct moeq_evaluation_plan plan = {.sweep = *sweep,
-                                        .scoring = scoring_bytes(config, sweep->head, windows, n_jobs)};
-    plan.total = moeq_larger(sweep->total, sweep->kept + plan.scoring);
+    struct moeq_evaluation_plan plan = {
+        .sweep = *sweep,
+        .tokens = windows->n_windows * windows->n_scored * sizeof(struct moeq_score),
+        .scoring = sweep->head + moeq_scoring_bytes(config, windows, n_jobs, 1, false)};
+    plan.total = plan.tokens + moeq_larger(sweep->total, sweep->kept + plan.scoring);
     return plan;
 }
 
-/* Both sweeps in `budget`, each with its hidden states in a file where they need more. */
-static struct moeq_evaluation_plan plan_both(const struct moeq_source *const models[2],
-                                             const struct moeq_windows *windows, unsigned n_jobs,
+/* Both sweeps in `budget`, each with its hidden states in a file where they need more; the reference goes
+ * first. */
+static struct moeq_evaluation_plan plan_both(const struct moeq_evaluation_task *task, unsigned n_jobs,
                                              uint64_t budget)
 {
+    const struct moeq_windows *w = task->windows;
+    const struct moeq_source *const models[2] = {task->source, task->reference};
+    const bool excerpts = task->baseline || task->save || task->will_save;
+    struct moeq_evaluation_plan plan = {.tokens = token_bytes(task)};
     struct moeq_sweep_plan sweeps[2] = {{0}};
-    uint64_t scoring = 0;
     for (int i = 0; i < 2 && models[i]; i++) {
-        const struct moeq_sweep_weights weights = moeq_sweep_weights(models[i], windows->context);
-        sweeps[i] = moeq_sweep_plan(&models[i]->config, &weights, windows->n_windows, windows->context,
-                                    n_jobs, budget);
-        scoring += scoring_bytes(&models[i]->config, weights.head, windows, n_jobs);
+        const struct moeq_sweep_weights weights = moeq_sweep_weights(models[i], w->context);
+        sweeps[i] = moeq_sweep_plan(&models[i]->config, &weights, w->n_windows, w->context, n_jobs, budget);
+        plan.scoring += sweeps[i].head;
     }
-    if (models[1])
-        scoring += windows->n_windows * windows->n_scored * (sizeof(double) + 1);
-    const uint64_t kept = sweeps[0].kept, both = kept + sweeps[1].kept;
-    struct moeq_evaluation_plan plan = {.sweep = sweeps[0], .reference = sweeps[1], .scoring = scoring};
-    plan.total = moeq_larger(sweeps[0].total, kept + sweeps[1].total);
-    plan.total = moeq_larger(plan.total, both + scoring);
+    plan.sweep = sweeps[0];
+    plan.reference = sweeps[1];
+    plan.scoring += moeq_scoring_bytes(&task->source->config, w, n_jobs, models[1] ? 2 : 1, excerpts);
+    const uint64_t kept = plan.reference.kept;
+    plan.total = moeq_larger(plan.reference.total, kept + plan.sweep.total);
+    plan.total = plan.tokens + moeq_larger(plan.total, kept + plan.sweep.kept + plan.scoring);
     return plan;
 }
 
-struct moeq_evaluation_plan moeq_evaluate_plan(const struct moeq_source *source,
-                                               const struct moeq_source *reference,
-                                               const struct moeq_windows *windows, unsigned n_jobs,
+struct moeq_evaluation_plan moeq_evaluate_plan(const struct moeq_evaluation_task *task, unsigned n_jobs,
                                                uint64_t budget)
 {
-    const struct moeq_source *const models[2] = {source, reference};
-    const struct moeq_evaluation_plan all = plan_both(models, windows, n_jobs, UINT64_MAX);
+    const struct moeq_evaluation_plan all = plan_both(task, n_jobs, UINT64_MAX);
     if (all.total <= budget)
         return all;
     /* In memory neither may be: what one keeps is not there for the other, nor for the heads. */
-    const uint64_t least =
-        reference && all.reference.total < all.sweep.total ? all.reference.total : all.sweep.total;
-    return plan_both(models, windows, n_jobs, budget < least ? budget : least - 1);
+    uint64_t least = all.sweep.total;
+    if (task->reference && all.reference.total < least)
+        least = all.reference.total;
+    const uint64_t left = budget < all.tokens ? 0 : budget - all.tokens;
+    return plan_both(task, n_jobs, left < least ? left : least - 1);
 }

@@ -66,7 +66,9 @@ static enum moeq_status eval_bytes(const struct moeq_plan *plan, unsigned n_jobs
         status = moeq_packed_size(w->format, w->rows, w->cols, &w->n_bytes, &w->n_padded, err);
     }
     if (!status)
-        *n_bytes = moeq_evaluate_plan(&planned, NULL, &windows, n_jobs, UINT64_MAX).total;
+        *n_bytes = moeq_evaluate_plan(&(struct moeq_evaluation_task){.source = &planned, .windows = &windows},
+                                      n_jobs, UINT64_MAX)
+                       .total;
     free(planned.weights);
     free(planned.by_part);
     return status;

@@ -98,7 +98,7 @@ static void test_svg(void)
             FILE *f = fopen(path, "w");
             CU_ASSERT(f && fputs(svg, f) >= 0 && fclose(f) == 0);
         }
-        CU_ASSERT_PTR_NOT_NULL(strstr(svg, "nano &lt;v3> &amp; co"));
+        CU_ASSERT_PTR_NOT_NULL(strstr(svg, "nano &lt;v3&gt; &amp; co"));
         CU_ASSERT_PTR_NULL(strstr(svg, "nan\""));
         CU_ASSERT_PTR_NULL(strstr(svg, "inf"));
         CU_ASSERT_PTR_NOT_NULL(strstr(svg, "<polyline"));

@@ -194,11 +194,12 @@ static void test_plans(void)
     /* The same of an evaluation, alone and against a reference; what a budget of 0 asks for is enough. */
     const struct moeq_windows windows = {.n_windows = 100, .context = 256, .n_scored = 255};
     for (int both = 0; both < 2; both++) {
-        const struct moeq_source *reference = both ? &source : NULL;
-        const uint64_t least = moeq_evaluate_plan(&source, reference, &windows, 2, 0).total;
-        const uint64_t most = moeq_evaluate_plan(&source, reference, &windows, 2, UINT64_MAX).total;
+        const struct moeq_evaluation_task task = {
+            .source = &source, .reference = both ? &source : NULL, .will_save = !both, .windows = &windows};
+        const uint64_t least = moeq_evaluate_plan(&task, 2, 0).total;
+        const uint64_t most = moeq_evaluate_plan(&task, 2, UINT64_MAX).total;
         for (uint64_t budget = least; budget <= most + most / 10; budget += most / 300)
-            CU_ASSERT(moeq_evaluate_plan(&source, reference, &windows, 2, budget).total <= budget);
+            CU_ASSERT(moeq_evaluate_plan(&task, 2, budget).total <= budget);
         CU_ASSERT(least < most);
     }
     moeq_source_close(&source);
