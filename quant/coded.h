@@ -1,4 +1,5 @@
-/* How packed bytes are coded in a package: matrices of level ec always (ec.h). */
+/* How packed bytes are coded in a package: matrices of level ec always (ec.h), those of some others where it
+ * was asked for, by their bytes alone (pieces.h). */
 #ifndef MOEQ_CODED_H
 #define MOEQ_CODED_H
 
@@ -8,7 +9,7 @@
  */
 #define MOEQ_CODED_MOST_DENSE 32768
 
-/* The most bytes that a matrix takes when coded. MOEQ_UNSUPPORTED where the level cannot be. */
+/* The most bytes that a matrix takes when coded. MOEQ_UNSUPPORTED where it cannot be. */
 enum moeq_status moeq_coded_most_bytes(struct moeq_format format, uint64_t rows, uint64_t cols,
                                        uint64_t *n_bytes, struct moeq_error *err);
 

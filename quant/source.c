@@ -258,10 +258,11 @@ static bool shares_segment(const struct moeq_source *s, const struct moeq_weight
     return i > 0 && moeq_source_one_read(s, weights[i], weights[i - 1]);
 }
 
-static uint64_t padded_bytes(const struct moeq_source *s, const struct moeq_weight *w)
+uint64_t moeq_source_read_bytes(const struct moeq_source *source, const struct moeq_weight *weight)
 {
-    return s->is_package ? moeq_round_up(moeq_source_segment(s, w)->n_bytes, MOEQ_PACKED_ALIGNMENT)
-                         : w->n_padded;
+    return source->is_package
+               ? moeq_round_up(moeq_source_segment(source, weight)->n_bytes, MOEQ_PACKED_ALIGNMENT)
+               : weight->n_padded;
 }
 
 uint64_t moeq_source_load_bytes(const struct moeq_source *source, const struct moeq_weight *const *weights,
@@ -271,7 +272,8 @@ uint64_t moeq_source_load_bytes(const struct moeq_source *source, const struct m
     for (size_t i = 0; i < n; i++) {
         const struct moeq_weight *w = weights[i];
         if (!shares_segment(source, weights, i))
-            total += padded_bytes(source, w); /* each below 2^63 and in a file: the sum cannot wrap */
+            total +=
+                moeq_source_read_bytes(source, w); /* each below 2^63 and in a file: the sum cannot wrap */
         if (!w->is_coded)
             continue;
         total += w->n_padded; /* coded in not much less */
@@ -339,7 +341,7 @@ enum moeq_status moeq_source_read_at(const struct moeq_source *source,
         const struct moeq_weight *w = weights[i];
         if (!shares_segment(source, weights, i)) {
             base = dst;
-            dst += padded_bytes(source, w);
+            dst += moeq_source_read_bytes(source, w);
             status = source->is_package ? moeq_package_read_segment(&source->package,
                                                                     moeq_source_segment(source, w), base, err)
                                         : moeq_source_read_packed(source, w, 0, w->n_padded, base, err);

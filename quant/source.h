@@ -129,6 +129,9 @@ bool moeq_source_is_decompressed(const struct moeq_source *source);
 bool moeq_source_one_read(const struct moeq_source *source, const struct moeq_weight *a,
                           const struct moeq_weight *b);
 
+/* Bytes of a weight as it is read, coded where it is: of a package those of its whole segment. */
+uint64_t moeq_source_read_bytes(const struct moeq_source *source, const struct moeq_weight *weight);
+
 /* Bytes that moeq_source_load needs in its buffer for these weights. */
 uint64_t moeq_source_load_bytes(const struct moeq_source *source, const struct moeq_weight *const *weights,
                                 size_t n);

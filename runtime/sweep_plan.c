@@ -29,7 +29,8 @@ struct moeq_sweep_weights moeq_sweep_weights(const struct moeq_source *source, u
     const struct moeq_config *c = &source->config;
     const struct moeq_weight *embed = moeq_source_part(source, MOEQ_PART_EMBED, -1, -1);
     const struct moeq_weight *head = moeq_source_part(source, MOEQ_PART_HEAD, -1, -1);
-    struct moeq_sweep_weights w = {.embed = embed ? embed->n_padded : 0, .head = head ? head->n_padded : 0};
+    struct moeq_sweep_weights w = {.embed = embed ? moeq_source_load_bytes(source, &embed, 1) : 0,
+                                   .head = head ? moeq_source_load_bytes(source, &head, 1) : 0};
     for (uint32_t layer = 0; layer < c->n_layers; layer++) {
         uint64_t experts = 0;
         w.largest =
