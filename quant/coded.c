@@ -32,6 +32,12 @@ uint64_t moeq_coded_scratch_bytes(struct moeq_format format, uint64_t rows, uint
     return format.level->is_coded ? moeq_round_up(rows * cols, MOEQ_PACKED_ALIGNMENT) : 0;
 }
 
+uint64_t moeq_coded_slack_bytes(struct moeq_format format, uint64_t rows, uint64_t cols)
+{
+    struct moeq_pieces pieces;
+    return moeq_pieces_of(format, rows, cols, &pieces) ? moeq_pieces_slack(&pieces) : UINT64_MAX;
+}
+
 enum moeq_status moeq_coded_decode(struct moeq_format format, uint64_t rows, uint64_t cols,
                                    const uint8_t *coded, uint64_t n_coded, uint8_t *scratch, uint8_t *packed,
                                    struct moeq_error *err)

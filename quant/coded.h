@@ -16,6 +16,10 @@ enum moeq_status moeq_coded_most_bytes(struct moeq_format format, uint64_t rows,
 /* Bytes of scratch memory that decoding needs. */
 uint64_t moeq_coded_scratch_bytes(struct moeq_format format, uint64_t rows, uint64_t cols);
 
+/* By how much coded bytes must end behind the packed ones, with their padding, to be decoded into the memory
+ * that they lie in themselves; UINT64_MAX where they cannot. */
+uint64_t moeq_coded_slack_bytes(struct moeq_format format, uint64_t rows, uint64_t cols);
+
 /* Gives the packed bytes back, of moeq_packed_size, with their padding; scratch is 64-byte aligned. Whatever
  * the coded bytes are, nothing outside of them is read. MOEQ_DAMAGED with the offset in `coded`. Uses one
  * thread. */

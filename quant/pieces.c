@@ -189,6 +189,20 @@ static enum moeq_status take_length(const uint8_t *coded, uint64_t n_coded, uint
     return *length > n ? damaged(at, "a piece takes more bytes than it has", err) : MOEQ_OK;
 }
 
+/* What a piece gives must not reach what is yet to be read. */
+static bool overlaps(const uint8_t *out, uint64_t n, const uint8_t *coded, uint64_t n_coded)
+{
+    const uintptr_t a = (uintptr_t)out, b = (uintptr_t)coded;
+    return a < b + n_coded && b < a + n;
+}
+
+uint64_t moeq_pieces_slack(const struct moeq_pieces *pieces)
+{
+    const uint64_t piece = pieces->n_codes < pieces->piece_bytes ? pieces->n_codes : pieces->piece_bytes;
+    return moeq_round_up(piece, MOEQ_PACKED_ALIGNMENT) + moeq_pieces_lead(pieces, pieces->n_codes) +
+           MOEQ_PACKED_ALIGNMENT;
+}
+
 enum moeq_status moeq_pieces_decode(const struct moeq_pieces *pieces, const uint8_t *coded, uint64_t n_coded,
                                     uint8_t *packed, struct moeq_error *err)
 {
@@ -201,6 +215,8 @@ enum moeq_status moeq_pieces_decode(const struct moeq_pieces *pieces, const uint
         enum moeq_status status = take_length(coded, n_coded, at, n, &length, err);
         if (status)
             return status;
+        if (overlaps(packed + done, n, coded + at, n_coded - at))
+            return damaged(at, "more zeros behind them than padding", err);
         at += sizeof(uint32_t);
         status = decode_piece(p, coded + at, length, n, packed + done, &own);
         if (status) {
@@ -211,7 +227,7 @@ enum moeq_status moeq_pieces_decode(const struct moeq_pieces *pieces, const uint
     }
     if (n_coded - at < n_rest)
         return damaged(at, "they end before the scales", err);
-    memcpy(packed + p->n_codes, coded + at, (size_t)n_rest);
+    memmove(packed + p->n_codes, coded + at, (size_t)n_rest);
     at += n_rest;
     for (; at < n_coded; at++)
         if (coded[at])

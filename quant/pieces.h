@@ -54,8 +54,12 @@ enum moeq_status moeq_pieces_encode(struct moeq_pieces_job *jobs, size_t n_jobs,
                                     struct moeq_bytes *workers, struct moeq_error *err);
 
 /* Gives the packed bytes back, without padding. Whatever the coded bytes are, nothing outside of them is
- * read. MOEQ_DAMAGED with the offset in `coded`. Uses one thread, and 128 kB. */
+ * read. `packed` may begin before them in the same memory if they end by moeq_pieces_slack behind its end: a
+ * piece is read before what it gives reaches the next. MOEQ_DAMAGED with the offset in `coded`. Uses one
+ * thread, and 128 kB. */
 enum moeq_status moeq_pieces_decode(const struct moeq_pieces *pieces, const uint8_t *coded, uint64_t n_coded,
                                     uint8_t *packed, struct moeq_error *err);
+
+uint64_t moeq_pieces_slack(const struct moeq_pieces *pieces);
 
 #endif

@@ -23,8 +23,8 @@ struct moeq_weight {
     uint64_t rows, cols;   /* the last dimension is cols, the others together rows; a scalar is 1 x 1 */
     uint64_t n_bytes;      /* packed, without padding */
     uint64_t n_padded;     /* packed, a multiple of 64 */
-    bool is_coded;         /* of a package: see coded.h */
-    uint64_t n_stored;     /* of a package: bytes in the file */
+    bool is_coded;         /* of a package, also one that is only planned: see coded.h */
+    uint64_t n_stored;     /* likewise: bytes in the file */
     size_t place;          /* private: of a package, index into its tensors */
     size_t n_spans;        /* private: of a checkpoint, where the packed bytes come from */
     struct moeq_span {
