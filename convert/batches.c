@@ -1,10 +1,18 @@
 #include "batches.h"
 
+#include "coded.h"
+#include "pieces.h"
+
 #define WINDOW_BYTES (MOEQ_BATCH_BYTES / 2) /* two of them: one is encoded while the other is written */
 
 bool moeq_item_is_copied(const struct moeq_plan_item *item)
 {
     return item->weight->n_bytes == 0 || moeq_format_keeps(item->format, item->weight->format);
+}
+
+bool moeq_item_is_carried(const struct moeq_plan_item *item)
+{
+    return moeq_item_is_copied(item) && item->is_coded == item->weight->is_coded;
 }
 
 static uint64_t row_bytes(const struct moeq_plan_item *item)
@@ -14,19 +22,29 @@ static uint64_t row_bytes(const struct moeq_plan_item *item)
 
 static uint64_t window_rows(const struct moeq_plan_item *item)
 {
-    const uint64_t fitting = WINDOW_BYTES / row_bytes(item) / MOEQ_ROWS_PER_PIECE * MOEQ_ROWS_PER_PIECE;
-    return fitting ? fitting : MOEQ_ROWS_PER_PIECE;
+    struct moeq_pieces pieces = {.piece_rows = MOEQ_ROWS_PER_PIECE};
+    if (item->is_coded)
+        moeq_pieces_of(item->format, item->weight->rows, item->weight->cols, &pieces);
+    const uint64_t fitting = WINDOW_BYTES / row_bytes(item) / pieces.piece_rows * pieces.piece_rows;
+    return fitting ? fitting : pieces.piece_rows;
 }
 
 uint64_t moeq_window_bytes(const struct moeq_plan_item *item)
 {
-    return moeq_round_up(window_rows(item) * row_bytes(item), MOEQ_PACKED_ALIGNMENT);
+    const uint64_t n = window_rows(item) * row_bytes(item);
+    struct moeq_pieces pieces;
+    const bool is_coded =
+        item->is_coded && moeq_pieces_of(item->format, item->weight->rows, item->weight->cols, &pieces);
+    return moeq_round_up(n, MOEQ_PACKED_ALIGNMENT) +
+           (is_coded ? moeq_pieces_lead(&pieces, n) + MOEQ_PACKED_ALIGNMENT : 0);
 }
 
 /* A single item too large to be in memory twice, at a level whose rows follow each other. */
 static bool is_windowed(const struct moeq_plan_item *item)
 {
-    return !moeq_item_is_copied(item) && item->format.level->rows_only && item->n_bytes > MOEQ_BATCH_BYTES;
+    const bool has_room = moeq_item_is_carried(item) || (moeq_item_is_copied(item) && !item->is_coded);
+    return !has_room && item->format.level->rows_only &&
+           item->weight->rows * row_bytes(item) > MOEQ_BATCH_BYTES;
 }
 
 /* A package is read by whole segments, under their hashes; and behind coded items nothing has its place
@@ -54,18 +72,30 @@ static void cut_copy(struct moeq_cut *cut, struct moeq_batch *b, size_t end)
     b->n_items = cut->item - b->first;
 }
 
+/* Memory to load an item: as it is read, and unpacked where it does not stay coded; scratch serves all. */
+static uint64_t source_bytes(const struct moeq_source *source, const struct moeq_plan_item *item,
+                             bool is_read, uint64_t *n_scratch)
+{
+    const struct moeq_weight *w = item->weight;
+    const uint64_t n = is_read ? 0 : moeq_source_read_bytes(source, w);
+    if (!w->is_coded || moeq_item_is_carried(item))
+        return n;
+    *n_scratch = moeq_larger(*n_scratch, moeq_coded_scratch_bytes(w->format, w->rows, w->cols));
+    return n + w->n_padded;
+}
+
 /* Items that fit; at least one, and all that are read together. */
 static void cut_whole(struct moeq_cut *cut, struct moeq_batch *b, size_t end)
 {
     const struct moeq_plan *plan = cut->plan;
+    uint64_t n_scratch = 0;
     b->kind = MOEQ_BATCH_WHOLE;
     while (cut->item < end) {
         const struct moeq_plan_item *item = &plan->items[cut->item];
         const struct moeq_plan_segment *segment = &plan->segments[cut->segment];
         const bool is_first = cut->item == b->first;
         const bool is_read = !is_first && moeq_source_one_read(plan->source, item->weight, item[-1].weight);
-        const uint64_t n_source = is_read ? moeq_source_unpack_bytes(item->weight)
-                                          : moeq_source_load_bytes(plan->source, &item->weight, 1);
+        const uint64_t n_source = source_bytes(plan->source, item, is_read, &n_scratch);
         const uint64_t n_packed = moeq_item_is_copied(item) && !item->is_coded ? 0 : item->n_room;
         if (!is_first && !is_read &&
             (b->n_source + b->n_packed + n_source + n_packed > MOEQ_BATCH_BYTES || is_windowed(item) ||
@@ -78,6 +108,7 @@ static void cut_whole(struct moeq_cut *cut, struct moeq_batch *b, size_t end)
         cut->item++;
         cut->segment += cut->item == segment->first + segment->n_items;
     }
+    b->n_source += n_scratch;
 }
 
 static void cut_window(struct moeq_cut *cut, struct moeq_batch *b)
@@ -99,7 +130,8 @@ static void cut_window(struct moeq_cut *cut, struct moeq_batch *b)
     cut->row += b->n_rows;
     if (cut->row < item->weight->rows)
         return;
-    b->n_bytes += item->n_bytes - item->weight->rows * row_bytes(item); /* padding */
+    if (!item->is_coded)
+        b->n_bytes += item->n_bytes - item->weight->rows * row_bytes(item); /* padding */
     cut->item++;
     cut->row = 0;
     cut->segment += cut->item == segment->first + segment->n_items;

@@ -21,7 +21,8 @@ struct moeq_batch {
     size_t file; /* of the plan, like those that follow */
     size_t first, n_items;
     size_t segment, n_segments;  /* where it begins; how many it is, of a copy */
-    uint64_t offset, n_bytes;    /* in the file, where no items of it are coded */
+    uint64_t offset;             /* in the file, where no items of it are coded */
+    uint64_t n_bytes;            /* likewise; of windows that are coded set by who encodes them */
     uint64_t row, n_rows;        /* of a window */
     uint64_t n_later;            /* of a window: those that come after it */
     uint64_t n_source, n_packed; /* memory that loading and encoding need, of windows all with the first */
@@ -40,8 +41,10 @@ struct moeq_cut {
 /* The next batch; false where there is none. */
 bool moeq_cut_next(struct moeq_cut *cut, struct moeq_batch *batch);
 
-/* Whether the item's bytes in the package are those of the source. */
+/* Whether the item's packed bytes are those of the source, */
 bool moeq_item_is_copied(const struct moeq_plan_item *item);
+/* and those in the file, too, since both are coded or neither is. */
+bool moeq_item_is_carried(const struct moeq_plan_item *item);
 
 /* Bytes of the memory for one window of an item that is converted by windows. */
 uint64_t moeq_window_bytes(const struct moeq_plan_item *item);

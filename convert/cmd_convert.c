@@ -12,7 +12,7 @@ struct convert_options {
     const char *out, *level, *group, *scales;
     struct moeq_list rules;
     const char *statistics;
-    bool asymmetric, text_only, sha256, dry_run, force;
+    bool asymmetric, code, plain, text_only, sha256, dry_run, force;
 };
 
 #define OPTION(field) offsetof(struct convert_options, field)
@@ -37,6 +37,13 @@ static const struct moeq_option options_table[] = {
      "wins; "
      "keep leaves as it is",
      OPTION(rules), 0, 0, NULL},
+    {"code", 'c', MOEQ_OPTION_FLAG, NULL,
+     "entropy-code matrices at bf16, fp8, int8, int4 and int2, made or kept: fewer bytes, every bit as it "
+     "was; "
+     "those of a package that are coded stay so anyway",
+     OPTION(code), 0, 0, NULL},
+    {"plain", 0, MOEQ_OPTION_FLAG, NULL, "of a package, decode such matrices, so that none is coded",
+     OPTION(plain), 0, 0, NULL},
     {"text-only", 0, MOEQ_OPTION_FLAG, NULL,
      "of a model that also sees, leave out what only seeing needs (vision_tower, mm_projector)",
      OPTION(text_only), 0, 0, NULL},
@@ -47,7 +54,9 @@ static const struct moeq_option options_table[] = {
      "put the SHA-256 of every source file into the manifest, which reads the source a second time",
      OPTION(sha256), 0, 0, NULL},
     {"dry-run", 'n', MOEQ_OPTION_FLAG, NULL,
-     "print what each tensor would become and the exact bytes; write nothing", OPTION(dry_run), 0, 0, NULL},
+     "print what each tensor would become and the exact bytes, or about how many where some are to be coded; "
+     "write nothing",
+     OPTION(dry_run), 0, 0, NULL},
     {"force", 'f', MOEQ_OPTION_FLAG, NULL,
      "replace a package that is there; the old one is gone once writing begins", OPTION(force), 0, 0, NULL},
     MOEQ_LENIENT_OPTION,
@@ -127,6 +136,7 @@ static enum moeq_status make_plan(struct conversion *c, struct moeq_error *err)
     request.rules = c->rules.rules;
     request.n_rules = c->rules.n;
     request.text_only = o->text_only;
+    request.coding = o->code ? MOEQ_CODING_CODED : o->plain ? MOEQ_CODING_PLAIN : MOEQ_CODING_KEEP;
     request.has_level = o->level && strcmp(o->level, "keep") != 0;
     if (!status && request.has_level)
         status = moeq_format_parse(o->level, defaults, &request.level, err);
@@ -145,6 +155,8 @@ static enum moeq_status describe_options(struct conversion *c, struct moeq_error
     c->asked = moeq_repack_options(c->options->level, c->options->group, c->options->asymmetric, rules);
     if (c->options->text_only)
         moeq_json_set(&c->asked, MOEQ_TEXT_ONLY_KEY, json_true());
+    if (c->options->code || c->options->plain)
+        moeq_json_set(&c->asked, "coded", json_boolean(c->options->code));
     if (takes_absmax(c->options))
         moeq_json_set(&c->asked, "scales", json_string(c->options->scales));
     if (c->options->sha256)
@@ -244,6 +256,8 @@ static enum moeq_status run(void *options, const char *const *positional, size_t
 {
     struct conversion c = {.options = options};
     (void)n_positional;
+    if (c.options->code && c.options->plain)
+        return moeq_fail(err, MOEQ_USAGE, "--code and --plain contradict each other");
     if (!c.options->out && !c.options->dry_run) {
         moeq_fail(err, MOEQ_USAGE, "where to? -o is missing");
         moeq_error_hint(err, "give -o NAME.moeq, or --dry-run to see what would be done");

@@ -5,6 +5,7 @@
 #include "ec.h"
 #include "encode.h"
 #include "interrupt.h"
+#include "pieces.h"
 #include "stages.h"
 
 #include <stdlib.h>
@@ -74,17 +75,17 @@ static enum moeq_status read_item(struct loading *l, size_t item, uint8_t *dst, 
     return status;
 }
 
-/* Items of a package: coded ones stay so where they are copied. */
+/* Items of a package: coded ones stay so where they are carried. */
 static enum moeq_status load_packed(const struct loading *l, const struct moeq_batch *b, struct slot *slot,
                                     struct moeq_error *err)
 {
     const struct moeq_plan *plan = l->run->files->plan;
-    uint8_t *next, *end = slot->source + moeq_source_load_bytes(plan->source, slot->weights, b->n_items);
+    uint8_t *next, *end = slot->source + b->n_source;
     enum moeq_status status = moeq_source_read_at(plan->source, slot->weights, b->n_items, slot->source,
                                                   &next, slot->matrices, err);
     for (size_t i = 0; !status && i < b->n_items; i++) {
         const struct moeq_weight *w = slot->weights[i];
-        if (!w->is_coded || moeq_item_is_copied(&plan->items[b->first + i]))
+        if (!w->is_coded || moeq_item_is_carried(&plan->items[b->first + i]))
             continue;
         status =
             moeq_source_unpack(plan->source, w, end - moeq_coded_scratch_bytes(w->format, w->rows, w->cols),
@@ -135,11 +136,11 @@ static enum moeq_status load_whole(struct loading *l, const struct moeq_batch *b
     uint8_t *packed = slot->source + b->n_source;
     for (size_t i = 0; !status && i < b->n_items; i++) {
         const struct moeq_plan_item *item = &plan->items[b->first + i];
-        const bool is_copied = moeq_item_is_copied(item); /* loaded bytes carry their padding with them */
-        slot->parts[i] = is_copied && !item->is_coded ? (uint8_t *)slot->matrices[i].data : packed;
-        if (is_copied && item->is_coded) /* what lies behind them is not their padding */
+        const bool stays = moeq_item_is_copied(item) && !item->is_coded; /* with its padding */
+        slot->parts[i] = stays ? (uint8_t *)slot->matrices[i].data : packed;
+        if (item->is_coded && moeq_item_is_carried(item)) /* what lies behind them is not their padding */
             memcpy(packed, slot->matrices[i].data, (size_t)slot->matrices[i].n_bytes);
-        packed += is_copied && !item->is_coded ? 0 : item->n_room;
+        packed += stays ? 0 : item->n_room;
         slot->n_work += item->weight->n_bytes;
     }
     return status;
@@ -244,7 +245,7 @@ static void encode_all(struct run *r)
     struct moeq_error err = {0};
     uint64_t k;
     while (moeq_stages_wait_to_encode(r->stages, &k)) {
-        const struct moeq_batch *b = batch_of(r, k);
+        struct moeq_batch *b = batch_of(r, k);
         const struct slot *slot = slot_of(r, k);
         if (b->kind == MOEQ_BATCH_COPY) {
             moeq_copy_batches(&r->copier, &copy, k);
@@ -490,21 +491,26 @@ enum moeq_status moeq_layer_files_write(const struct moeq_layer_files *files, st
 static uint64_t whole_bytes(const struct moeq_plan_item *item, unsigned n_jobs)
 {
     const struct moeq_weight *w = item->weight;
-    if (moeq_item_is_copied(item) || !(item->is_calibrated || item->is_coded))
+    if (moeq_item_is_copied(item) || !(item->is_calibrated || item->format.level->is_coded))
         return 0;
-    const uint64_t coded = item->is_coded ? moeq_ec_encode_bytes(w->rows, w->cols, item->n_bytes, n_jobs) : 0;
+    const uint64_t coded =
+        item->format.level->is_coded ? moeq_ec_encode_bytes(w->rows, w->cols, item->n_bytes, n_jobs) : 0;
     return coded + (item->is_calibrated ? moeq_calibrated_bytes(w) : w->rows * w->cols * sizeof(float));
 }
 
 uint64_t moeq_layer_files_memory(const struct moeq_plan *plan, unsigned n_jobs)
 {
     uint64_t worker = 0, whole = 0;
+    struct moeq_pieces pieces;
     for (size_t i = 0; i < plan->n_items; i++) {
         const struct moeq_plan_item *item = &plan->items[i];
+        const struct moeq_weight *w = item->weight;
         whole = moeq_larger(whole, whole_bytes(item, n_jobs));
-        if (!moeq_item_is_copied(item) && !item->is_coded)
-            worker = moeq_larger(worker, moeq_encoder_rows_at_once(item->format.level) * item->weight->cols);
+        if (!moeq_item_is_copied(item) && !item->format.level->is_coded)
+            worker =
+                moeq_larger(worker, moeq_encoder_rows_at_once(item->format.level) * w->cols * sizeof(float));
+        if (item->is_coded && moeq_pieces_of(item->format, w->rows, w->cols, &pieces))
+            worker = moeq_larger(worker, moeq_pieces_worker_bytes(&pieces));
     }
-    return moeq_batches_memory(moeq_batches_largest(plan)) + whole +
-           n_jobs * (worker * sizeof(float) + MOEQ_COPIER_BYTES);
+    return moeq_batches_memory(moeq_batches_largest(plan)) + whole + n_jobs * (worker + MOEQ_COPIER_BYTES);
 }

@@ -4,6 +4,7 @@
 #include "calibrated.h"
 #include "coded.h"
 #include "level_plan.h"
+#include "pieces.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -274,7 +275,7 @@ static void group_items(struct moeq_plan *plan)
 bool moeq_plan_is_estimated(const struct moeq_plan *plan)
 {
     for (size_t i = 0; i < plan->n_items; i++)
-        if (plan->items[i].is_coded && !moeq_item_is_copied(&plan->items[i]))
+        if (plan->items[i].is_coded && !moeq_item_is_carried(&plan->items[i]))
             return true;
     return false;
 }
@@ -396,7 +397,8 @@ static enum moeq_status lay_out(struct moeq_plan *plan, struct moeq_error *err)
         if (!item->is_coded)
             continue;
         item->n_bytes = moeq_plan_padded(plan, i, item->n_bytes);
-        item->n_room = moeq_larger(item->n_bytes, item->n_room) + MOEQ_PACKED_ALIGNMENT;
+        item->n_room = moeq_round_up(moeq_larger(item->n_bytes, item->n_room) + MOEQ_PACKED_ALIGNMENT,
+                                     MOEQ_PACKED_ALIGNMENT);
     }
     for (size_t i = 0; !status && i < plan->n_files; i++) {
         status = find_head(plan, &plan->files[i], &head, err);
@@ -411,25 +413,48 @@ static enum moeq_status lay_out(struct moeq_plan *plan, struct moeq_error *err)
 /* Bits of a weight that is coded at a step of which nothing more is known. */
 #define UNKNOWN_BITS 4
 
+/* Whether an item is coded, which of what need not be is said in its reason: it decides bytes. */
+static void find_coding(struct moeq_plan_item *item, enum moeq_coding coding)
+{
+    const struct moeq_weight *w = item->weight;
+    const size_t n = strlen(item->reason);
+    struct moeq_pieces pieces;
+    item->is_coded = item->format.level->is_coded;
+    if (item->is_coded || item->native || !moeq_pieces_of(item->format, w->rows, w->cols, &pieces))
+        return;
+    item->is_coded = coding == MOEQ_CODING_KEEP ? w->is_coded && moeq_format_equal(item->format, w->format)
+                                                : coding == MOEQ_CODING_CODED;
+    if (item->is_coded)
+        snprintf(item->reason + n, sizeof item->reason - n, ", coded");
+}
+
+/* About how many bytes an item takes that is yet to be coded. */
+static uint64_t estimate_coded(const struct moeq_plan_item *item)
+{
+    const struct moeq_weight *w = item->weight;
+    const double bits = item->format.bits > 0 ? (double)item->format.bits : UNKNOWN_BITS;
+    struct moeq_pieces pieces;
+    if (!moeq_pieces_of(item->format, w->rows, w->cols, &pieces))
+        return (uint64_t)(bits / 8 * (double)w->rows * (double)w->cols);
+    return (uint64_t)(pieces.share * (double)pieces.n_codes) + pieces.n_bytes - pieces.n_codes;
+}
+
 /* Bytes in the file; of what is coded about how many, and how many at most. */
 static enum moeq_status find_size(struct moeq_plan_item *item, struct moeq_error *err)
 {
     const struct moeq_weight *w = item->weight;
     uint64_t n_bytes, n_padded;
-    item->is_coded =
-        item->format.level->is_coded || (w->is_coded && moeq_format_keeps(item->format, w->format));
     enum moeq_status status = moeq_packed_size(item->format, w->rows, w->cols, &n_bytes, &n_padded, err);
     if (status)
         return status;
     item->n_bytes = item->n_room = item->native ? n_bytes : n_padded;
     if (!item->is_coded)
         return MOEQ_OK;
-    if (moeq_item_is_copied(item)) {
+    if (moeq_item_is_carried(item)) {
         item->n_bytes = item->n_room = w->n_stored;
         return MOEQ_OK;
     }
-    const double bits = item->format.bits > 0 ? (double)item->format.bits : UNKNOWN_BITS;
-    item->n_bytes = (uint64_t)(bits / 8 * (double)w->rows * (double)w->cols);
+    item->n_bytes = estimate_coded(item);
     return moeq_coded_most_bytes(item->format, w->rows, w->cols, &item->n_room, err);
 }
 
@@ -451,8 +476,10 @@ static enum moeq_status decide_all(struct moeq_plan *plan, const struct moeq_pla
             break;
         }
         status = decide(item, &plan->source->config, request, used, err);
-        if (!status)
-            status = find_size(item, err);
+        if (status)
+            break;
+        find_coding(item, request->coding);
+        status = find_size(item, err);
     }
     for (size_t i = 0; !status && i < n_rules(request); i++)
         if (!(used[i] & MATCHED)) {

@@ -21,6 +21,13 @@ struct moeq_rule {
 
 struct moeq_level_plan; /* level_plan.h */
 
+/* What becomes of matrices that can be coded without loss (pieces.h). */
+enum moeq_coding {
+    MOEQ_CODING_KEEP, /* those stay coded that are and keep their level */
+    MOEQ_CODING_CODED,
+    MOEQ_CODING_PLAIN
+};
+
 struct moeq_plan_request {
     bool has_level;
     struct moeq_format level; /* of the matrices of all layers that no rule names; embedding and head stay */
@@ -28,6 +35,7 @@ struct moeq_plan_request {
     size_t n_rules;
     /* Levels of matrices by name, which no rule changes, and rules behind these; NULL: none. */
     const struct moeq_level_plan *levels;
+    enum moeq_coding coding;
     bool text_only; /* leave out the tensors of the part that sees */
     const struct moeq_statistics
         *statistics; /* to encode with (calibrated.h), or NULL; borrowed by the plan */

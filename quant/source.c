@@ -259,20 +259,38 @@ static bool shares_segment(const struct moeq_source *s, const struct moeq_weight
     return i > 0 && moeq_source_one_read(s, weights[i], weights[i - 1]);
 }
 
-static uint64_t padded_bytes(const struct moeq_source *s, const struct moeq_weight *w)
+uint64_t moeq_source_read_bytes(const struct moeq_source *source, const struct moeq_weight *weight)
 {
-    return s->is_package ? moeq_round_up(moeq_source_segment(s, w)->n_bytes, MOEQ_PACKED_ALIGNMENT)
-                         : w->n_padded;
+    const uint64_t n = source->is_package ? moeq_source_segment(source, weight)->n_bytes
+                       : weight->is_coded ? weight->n_stored
+                                          : weight->n_padded;
+    return moeq_round_up(n, MOEQ_PACKED_ALIGNMENT);
+}
+
+/* Memory for a coded matrix that is unpacked in place: alone in its segment, and large enough for that to be
+ * less than both take. 0: it is not. */
+static uint64_t in_place_bytes(const struct moeq_source *s, const struct moeq_weight *w)
+{
+    const bool is_alone =
+        s->is_package ? moeq_source_segment(s, w)->n_bytes == w->n_stored : w->id.expert < 0;
+    if (!w->is_coded || !is_alone)
+        return 0;
+    const uint64_t slack = moeq_coded_slack_bytes(w->format, w->rows, w->cols);
+    return slack < w->n_stored ? w->n_padded + slack : 0;
 }
 
 uint64_t moeq_source_load_bytes(const struct moeq_source *source, const struct moeq_weight *const *weights,
                                 size_t n)
 {
-    uint64_t total = 0, scratch = 0;
+    uint64_t total = 0, scratch = 0, in_place;
     for (size_t i = 0; i < n; i++) {
         const struct moeq_weight *w = weights[i];
-        if (!shares_segment(source, weights, i))
-            total += padded_bytes(source, w); /* each below 2^63 and in a file: the sum cannot wrap */
+        if ((in_place = in_place_bytes(source, w))) {
+            total += in_place;
+            continue;
+        }
+        if (!shares_segment(source, weights, i)) /* each below 2^63 and in a file: the sum cannot wrap */
+            total += moeq_source_read_bytes(source, w);
         if (!w->is_coded)
             continue;
         total += w->n_padded; /* coded in not much less */
@@ -330,17 +348,20 @@ enum moeq_status moeq_source_read_packed(const struct moeq_source *source, const
     return status;
 }
 
-enum moeq_status moeq_source_read_at(const struct moeq_source *source,
-                                     const struct moeq_weight *const *weights, size_t n, uint8_t *dst,
-                                     uint8_t **end, struct moeq_matrix *matrices, struct moeq_error *err)
+/* What is unpacked in place lies at the end of its memory. */
+static enum moeq_status read_all(const struct moeq_source *source, const struct moeq_weight *const *weights,
+                                 size_t n, bool in_place, uint8_t *dst, uint8_t **end,
+                                 struct moeq_matrix *matrices, struct moeq_error *err)
 {
     enum moeq_status status = MOEQ_OK;
     uint8_t *base = NULL;
     for (size_t i = 0; !status && i < n; i++) {
         const struct moeq_weight *w = weights[i];
         if (!shares_segment(source, weights, i)) {
-            base = dst;
-            dst += padded_bytes(source, w);
+            const uint64_t n_bytes = moeq_source_read_bytes(source, w);
+            const uint64_t n_place = in_place ? in_place_bytes(source, w) : 0;
+            dst += moeq_larger(n_place, n_bytes);
+            base = dst - n_bytes;
             status = source->is_package ? moeq_package_read_segment(&source->package,
                                                                     moeq_source_segment(source, w), base, err)
                                         : moeq_source_read_packed(source, w, 0, w->n_padded, base, err);
@@ -355,10 +376,11 @@ enum moeq_status moeq_source_read_at(const struct moeq_source *source,
     return status;
 }
 
-uint64_t moeq_source_unpack_bytes(const struct moeq_weight *weight)
+enum moeq_status moeq_source_read_at(const struct moeq_source *source,
+                                     const struct moeq_weight *const *weights, size_t n, uint8_t *dst,
+                                     uint8_t **end, struct moeq_matrix *matrices, struct moeq_error *err)
 {
-    const struct moeq_weight *w = weight;
-    return w->is_coded ? w->n_padded + moeq_coded_scratch_bytes(w->format, w->rows, w->cols) : 0;
+    return read_all(source, weights, n, false, dst, end, matrices, err);
 }
 
 enum moeq_status moeq_source_unpack(const struct moeq_source *source, const struct moeq_weight *weight,
@@ -380,20 +402,28 @@ enum moeq_status moeq_source_unpack(const struct moeq_source *source, const stru
     return status;
 }
 
+/* Where the memory begins that a matrix is unpacked in, of which the coded bytes are the end. */
+static uint8_t *place_of(const uint8_t *coded, uint64_t n_coded, uint64_t in_place)
+{
+    return (uint8_t *)(uintptr_t)coded + moeq_round_up(n_coded, MOEQ_PACKED_ALIGNMENT) - in_place;
+}
+
 enum moeq_status moeq_source_load_at(const struct moeq_source *source,
                                      const struct moeq_weight *const *weights, size_t n, uint8_t *dst,
                                      struct moeq_matrix *matrices, struct moeq_error *err)
 {
     uint8_t *next, *scratch = dst + moeq_source_load_bytes(source, weights, n);
-    enum moeq_status status = moeq_source_read_at(source, weights, n, dst, &next, matrices, err);
+    enum moeq_status status = read_all(source, weights, n, true, dst, &next, matrices, err);
     for (size_t i = 0; !status && i < n; i++) {
         const struct moeq_weight *w = weights[i];
+        const uint64_t in_place = in_place_bytes(source, w);
         if (!w->is_coded)
             continue;
+        uint8_t *packed = in_place ? place_of(matrices[i].data, w->n_stored, in_place) : next;
         status =
             moeq_source_unpack(source, w, scratch - moeq_coded_scratch_bytes(w->format, w->rows, w->cols),
-                               next, &matrices[i], err);
-        next += w->n_padded;
+                               packed, &matrices[i], err);
+        next += in_place ? 0 : w->n_padded;
     }
     return status;
 }

@@ -23,9 +23,9 @@ struct moeq_weight {
     uint64_t rows, cols;   /* the last dimension is cols, the others together rows; a scalar is 1 x 1 */
     uint64_t n_bytes;      /* packed, without padding */
     uint64_t n_padded;     /* packed, a multiple of 64 */
-    bool is_coded;         /* of a package: see coded.h */
+    bool is_coded;         /* of a package, also one that is only planned: see coded.h */
     bool had_goal;         /* of a package: bits or a step were asked for, so no coded bytes were copied */
-    uint64_t n_stored;     /* of a package: bytes in the file */
+    uint64_t n_stored;     /* likewise: bytes in the file */
     size_t place;          /* private: of a package, index into its tensors */
     size_t n_spans;        /* private: of a checkpoint, where the packed bytes come from */
     struct moeq_span {
@@ -103,9 +103,6 @@ enum moeq_status moeq_source_read_at(const struct moeq_source *source,
                                      const struct moeq_weight *const *weights, size_t n, uint8_t *dst,
                                      uint8_t **end, struct moeq_matrix *matrices, struct moeq_error *err);
 
-/* Bytes that unpacking one weight takes, of them n_padded that stay; 0 where it is not coded. */
-uint64_t moeq_source_unpack_bytes(const struct moeq_weight *weight);
-
 /* From the coded bytes of a matrix its packed ones, of n_padded; scratch of moeq_coded_scratch_bytes. */
 enum moeq_status moeq_source_unpack(const struct moeq_source *source, const struct moeq_weight *weight,
                                     uint8_t *scratch, uint8_t *packed, struct moeq_matrix *matrix,
@@ -132,6 +129,9 @@ bool moeq_source_is_decompressed(const struct moeq_source *source);
  * them together, or it is read twice. */
 bool moeq_source_one_read(const struct moeq_source *source, const struct moeq_weight *a,
                           const struct moeq_weight *b);
+
+/* Bytes of a weight as it is read, coded where it is: of a package those of its whole segment. */
+uint64_t moeq_source_read_bytes(const struct moeq_source *source, const struct moeq_weight *weight);
 
 /* Bytes that moeq_source_load needs in its buffer for these weights. */
 uint64_t moeq_source_load_bytes(const struct moeq_source *source, const struct moeq_weight *const *weights,

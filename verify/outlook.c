@@ -63,6 +63,8 @@ static enum moeq_status eval_bytes(const struct moeq_plan *plan, unsigned n_jobs
         struct moeq_weight *w = &planned.weights[item->weight - plan->source->weights];
         *w = *item->weight;
         w->format = item->format;
+        w->is_coded = item->is_coded;
+        w->n_stored = item->n_bytes;
         status = moeq_packed_size(w->format, w->rows, w->cols, &w->n_bytes, &w->n_padded, err);
     }
     if (!status)

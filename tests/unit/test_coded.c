@@ -231,8 +231,8 @@ static void what_cannot_be(void)
     } cases[] = {
         {"ec", "[8,3]", NULL, MOEQ_DAMAGED, "level ec is always coded"},
         {"ec", "[8,3]", "false", MOEQ_DAMAGED, "level ec is always coded"},
-        {"bf16", "[8,3]", "true", MOEQ_UNSUPPORTED, "level bf16 is not coded"},
-        {"int4-g64", "[8,3]", "true", MOEQ_UNSUPPORTED, "level int4 is not coded"},
+        {"bf16", "[8,3]", "true", MOEQ_OK, ""},
+        {"int3-g64", "[8,3]", "true", MOEQ_UNSUPPORTED, "level int3 is not coded"},
         {"ec", "[8,3]", "true", MOEQ_OK, ""},
         {"ec:3", "[8,3]", "true", MOEQ_OK, ""},
         {"ec:2.75@0.001", "[8,3]", "true", MOEQ_OK, ""},
