@@ -232,7 +232,7 @@ static void what_cannot_be(void)
         {"ec", "[8,3]", NULL, MOEQ_DAMAGED, "level ec is always coded"},
         {"ec", "[8,3]", "false", MOEQ_DAMAGED, "level ec is always coded"},
         {"bf16", "[8,3]", "true", MOEQ_OK, ""},
-        {"int3-g64", "[8,3]", "true", MOEQ_UNSUPPORTED, "level int3 is not coded"},
+        {"int3-g64", "[8,3]", "true", MOEQ_UNSUPPORTED, "8 x 3, is not coded"},
         {"ec", "[8,3]", "true", MOEQ_OK, ""},
         {"ec:3", "[8,3]", "true", MOEQ_OK, ""},
         {"ec:2.75@0.001", "[8,3]", "true", MOEQ_OK, ""},
