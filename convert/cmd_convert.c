@@ -22,7 +22,9 @@ static const struct moeq_option options_table[] = {
      NULL},
     {"level", 'l', MOEQ_OPTION_TEXT, "LEVEL",
      "level of every matrix of the layers: bf16, fp8, int8, int6, int5, int4, int3, int2, f32, also as "
-     "int4-g64-asym; without it all stay as they are",
+     "int4-g64-asym; ec:3.25 for entropy-coded integers of so many bits a weight; without it all stay as "
+     "they "
+     "are",
      OPTION(level), 0, 0, NULL},
     {"group", 'g', MOEQ_OPTION_CHOICE, "N", "weights of a row that share a scale, for integers; default 128",
      OPTION(group), 0, 0, "32|64|128"},
@@ -47,7 +49,8 @@ static const struct moeq_option options_table[] = {
      "put the SHA-256 of every source file into the manifest, which reads the source a second time",
      OPTION(sha256), 0, 0, NULL},
     {"dry-run", 'n', MOEQ_OPTION_FLAG, NULL,
-     "print what each tensor would become and the exact bytes; write nothing", OPTION(dry_run), 0, 0, NULL},
+     "print what each tensor would become and the bytes, exact but for level ec; write nothing",
+     OPTION(dry_run), 0, 0, NULL},
     {"force", 'f', MOEQ_OPTION_FLAG, NULL,
      "replace a package that is there; the old one is gone once writing begins", OPTION(force), 0, 0, NULL},
     MOEQ_LENIENT_OPTION,
