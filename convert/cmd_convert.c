@@ -22,7 +22,9 @@ static const struct moeq_option options_table[] = {
      NULL},
     {"level", 'l', MOEQ_OPTION_TEXT, "LEVEL",
      "level of every matrix of the layers: bf16, fp8, int8, int6, int5, int4, int3, int2, f32, also as "
-     "int4-g64-asym; without it all stay as they are",
+     "int4-g64-asym; ec:3.25 for entropy-coded integers of so many bits a weight; without it all stay as "
+     "they "
+     "are",
      OPTION(level), 0, 0, NULL},
     {"group", 'g', MOEQ_OPTION_CHOICE, "N", "weights of a row that share a scale, for integers; default 128",
      OPTION(group), 0, 0, "32|64|128"},

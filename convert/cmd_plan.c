@@ -34,8 +34,9 @@ static const struct moeq_option options_table[] = {
     {"output", 'o', MOEQ_OPTION_TEXT, "PLAN", "file to write, usually NAME.plan.json", OPTION(out), 0, 0,
      NULL},
     {"levels", 'l', MOEQ_OPTION_TEXT, "LEVEL,…",
-     "levels to choose from, beside the source's own bits; default " DEFAULT_LEVELS, OPTION(levels), 0, 0,
-     NULL},
+     "levels to choose from, beside the source's own bits; ec stands for every rate that level ec has; "
+     "default " DEFAULT_LEVELS,
+     OPTION(levels), 0, 0, NULL},
     {"rule", 'r', MOEQ_OPTION_LIST, "KEY=LEVEL,…",
      "pins a role or names to a level, as for convert; what is left of the experts is planned", OPTION(rules),
      0, 0, NULL},

@@ -57,8 +57,8 @@ enum moeq_status moeq_planner_refine(struct moeq_planner *planner, struct moeq_p
                                      const uint32_t *chosen, struct moeq_pool *pool,
                                      struct moeq_progress *progress, struct moeq_error *err);
 
-/* Bytes of the package that the choices give, exactly, and of them those of the matrices that were chosen
- * for. */
+/* Bytes of the package that the choices give, exactly but for coded sizes that were measured on a sample of
+ * rows (MOEQ_MEASURED_ROWS), and of them those of the matrices that were chosen for. */
 enum moeq_status moeq_planner_package_bytes(const struct moeq_planner *planner, const uint32_t *chosen,
                                             uint64_t *n_bytes, uint64_t *n_planned, struct moeq_error *err);
 

@@ -20,8 +20,8 @@
  *   stream   of rans.h: the exponents of the columns, as they lie, in chunks of MOEQ_RANS_MAX_CHUNK
  *   bytes    for each class of columns its table: the number of a normal table, or 255 and a table of rans.h
  *   stream   of rans.h: the codes, column by column, each with all its rows, the columns by their exponents,
- * of equals as they lie; in chunks of as many whole columns as fit MOEQ_RANS_MAX_CHUNK zeros    up to the end
- * of the tensor
+ *            of equals as they lie; in chunks of as many whole columns as fit MOEQ_RANS_MAX_CHUNK
+ *   zeros    up to the end of the tensor
  *
  * A class is columns with the same exponent or, in that order, as many exponents as it takes for a sixteenth
  * of all columns; what is left over at the end belongs to the class before. Since the deviation of codes goes
@@ -45,9 +45,10 @@ struct moeq_ec_report {
 
 /* Encodes w [rows, cols] on a factor (of cols columns), or without one: then errors count alike in all
  * columns. With bits, a step is found under which the coded size is near them, by the same rule everywhere:
- * 1% off at most on matrices that are not tiny. The same bytes for any threads and in every instruction set.
- * `out` NULL: nothing is coded, for the report alone. MOEQ_DAMAGED names a weight that is not finite,
- * MOEQ_UNSUPPORTED a column of which no float32 is the step. */
+ * 1% off at most on matrices that are not tiny, but for weights whose codes of 8 bits do not take so many.
+ * The same bytes for any threads and in every instruction set. `out` NULL: nothing is coded, for the report
+ * alone. MOEQ_DAMAGED names a weight that is not finite, MOEQ_UNSUPPORTED a column of which no float32 is the
+ * step. */
 enum moeq_status moeq_ec_encode(const struct moeq_gptq_factor *factor, uint64_t rows, uint64_t cols,
                                 const float *w, struct moeq_ec_goal goal, struct moeq_pool *pool,
                                 struct moeq_bytes *out, struct moeq_ec_report *report,

@@ -103,7 +103,7 @@ static struct moeq_ec_goal goal_of(const uint8_t *data)
 
 static void encode_and_decode(struct moeq_pool *pool, const uint8_t *data, size_t n)
 {
-    struct shape s = shape_of(1 + data[0] % 128u, 1 + data[1] % 128u);
+    struct shape s = shape_of(1 + data[0] % 48u, 1 + data[1] % 48u);
     const uint64_t n_weights = s.rows * s.cols;
     const uint8_t *changes = data + SHAPE_BYTES + GOAL_BYTES, *codes = changes + MOST_CHANGES * CHANGE_BYTES;
     const size_t n_codes = n - (size_t)(codes - data);
