@@ -32,8 +32,16 @@
 #include "gptq.h"
 
 /* What is asked for: a step, or, where that is 0, bits a weight with all that is stored. */
+enum moeq_ec_part {
+    MOEQ_EC_FEEDBACK = 1,     /* of errors to the columns behind */
+    MOEQ_EC_COLUMN_STEPS = 2, /* instead of one for all */
+    MOEQ_EC_CLASSES = 4,      /* a table for each instead of one for all */
+    MOEQ_EC_PRICE = 8,        /* the preference for smaller codes */
+};
+
 struct moeq_ec_goal {
     double step, bits;
+    unsigned without; /* parts that are left out to measure what they are worth, for a report alone */
     uint64_t of_rows; /* rows of the matrix that w is a sample of, for a report alone; 0: it is all of it */
 };
 

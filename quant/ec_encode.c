@@ -22,6 +22,7 @@ struct encoding {
     const struct moeq_gptq_factor *factor; /* or NULL */
     uint64_t rows, n;
     uint64_t all_rows; /* of which these are a sample */
+    unsigned without;
     const float *w;
     struct moeq_pool *pool;
     struct moeq_ec_columns columns;
@@ -71,11 +72,17 @@ static double variance_of(const struct encoding *e, uint64_t column)
  * further off by. */
 static void set_step(struct encoding *e, double step)
 {
-    moeq_ec_columns_choose(&e->columns, e->factor, (float)step, e->largest);
+    const double price = e->without & MOEQ_EC_PRICE ? 0 : BIT_PRICE;
+    moeq_ec_columns_choose(&e->columns, e->without & MOEQ_EC_COLUMN_STEPS ? NULL : e->factor, (float)step,
+                           e->largest);
+    if (e->without & MOEQ_EC_CLASSES) {
+        e->columns.n_classes = 1;
+        e->columns.ends[0] = e->n;
+    }
     for (uint64_t i = 0; i < e->n; i++) {
         const double scale = (double)e->columns.scales[i];
         const double variance = variance_of(e, i);
-        e->grids[i] = (struct moeq_lane_grid){scale, 1 / scale, BIT_PRICE * 0.7213475204444817 / variance / 2,
+        e->grids[i] = (struct moeq_lane_grid){scale, 1 / scale, price * 0.7213475204444817 / variance / 2,
                                               MOEQ_EC_MAX_CODE};
         e->places[e->columns.order[i]] = (uint32_t)i;
     }
@@ -114,15 +121,18 @@ static void encode_column(struct lanes *l, uint64_t j, uint64_t i, double *dampe
     const uint64_t column = f ? f->order[j] : j;
     const float *w = l->w + column * MOEQ_LANES;
     double *moved = l->moved + j * MOEQ_LANES, *errors = l->block + i * MOEQ_LANES;
-    double values[MOEQ_LANES];
+    double original[MOEQ_LANES], values[MOEQ_LANES];
     int8_t codes[MOEQ_LANES];
     const double pivot = f ? f->pivots[j] : 1;
     if (f)
         e->fused->subtract_row(f->t + j * f->ld + (j - i), 1, l->block, MOEQ_LANES, i, moved);
-    e->fused->round_to_grid(moved, &e->grids[column], codes, values);
+    for (int r = 0; r < MOEQ_LANES; r++)
+        original[r] = (double)w[r];
+    e->fused->round_to_grid(e->without & MOEQ_EC_FEEDBACK ? original : moved, &e->grids[column], codes,
+                            values);
     for (int r = 0; r < MOEQ_LANES; r++) {
         const double off = moved[r] - values[r];
-        errors[r] = values[r] - (double)w[r];
+        errors[r] = values[r] - original[r];
         damped[r] += pivot * (off * off);
         plain[r] += errors[r] * errors[r];
     }
@@ -363,6 +373,7 @@ enum moeq_status moeq_ec_encode(const struct moeq_gptq_factor *factor, uint64_t 
                          .rows = rows,
                          .n = cols,
                          .all_rows = goal.of_rows ? goal.of_rows : rows,
+                         .without = goal.without,
                          .w = w,
                          .pool = pool};
     struct moeq_bytes scratch = {0}, codes = {0};
