@@ -99,6 +99,8 @@ static enum moeq_status load_items(struct loading *l, const struct moeq_batch *b
                                    struct moeq_error *err)
 {
     const struct moeq_source *source = l->run->files->plan->source;
+    if (b->kind == MOEQ_BATCH_WINDOW && source->is_package) /* it becomes something else: all is unpacked */
+        return moeq_source_load_at(source, slot->weights, 1, slot->source, slot->matrices, err);
     if (source->is_package)
         return load_packed(l, b, slot, err);
     enum moeq_status status = MOEQ_OK;
