@@ -11,16 +11,25 @@ double moeq_report_tokens_per_second(const struct moeq_report *r)
     return r->seconds > 0 ? (double)r->n_swept / r->seconds : 0;
 }
 
+/* Of a file or a model: whoever made a baseline chose some of them. */
+static void print_name(const char *before, const char *name)
+{
+    fputs(before, stdout);
+    moeq_print_text(stdout, name, 0);
+}
+
 static void print_head(const struct moeq_report *r)
 {
     char a[MOEQ_SIZE_TEXT];
     const struct moeq_weight_budget *s = &r->weights;
     const struct moeq_windows *w = r->windows;
-    printf("model          %s: %s of weights, %.3f bits per weight (experts %.3f)\n", r->model,
-           moeq_size_text((double)s->n_bytes, a), moeq_bits_per_weight(s->n_bytes, s->n_weights),
+    print_name("model          ", r->model);
+    printf(": %s of weights, %.3f bits per weight (experts %.3f)\n", moeq_size_text((double)s->n_bytes, a),
+           moeq_bits_per_weight(s->n_bytes, s->n_weights),
            moeq_bits_per_weight(s->n_expert_bytes, s->n_expert_weights));
-    printf("text           %s: %llu window%s of %llu tokens, %llu scored (convention %s)\n", r->text,
-           (unsigned long long)w->n_windows, w->n_windows == 1 ? "" : "s", (unsigned long long)w->context,
+    print_name("text           ", r->text);
+    printf(": %llu window%s of %llu tokens, %llu scored (convention %s)\n", (unsigned long long)w->n_windows,
+           w->n_windows == 1 ? "" : "s", (unsigned long long)w->context,
            (unsigned long long)r->evaluation->paired.n_scored, moeq_convention_name(r->convention));
     printf("arithmetic     %s\n", r->arithmetic == MOEQ_FAST
                                       ? "products of BF16, sums of float32 (--exact: float32 throughout)"
@@ -34,11 +43,14 @@ static void print_head(const struct moeq_report *r)
 static void print_comparison(const struct moeq_report *r)
 {
     const struct moeq_paired *p = &r->evaluation->paired;
-    if (r->baseline)
-        printf("baseline       %s, of %s\n", r->reference, r->baseline->source);
-    printf("reference      %s: perplexity %.4f, ratio %.5f +- %.5f\n",
-           r->baseline ? r->baseline->source : r->reference, p->reference_perplexity.value,
-           p->ppl_ratio.value, moeq_paired_interval(p, p->ppl_ratio));
+    if (r->baseline) {
+        print_name("baseline       ", r->reference);
+        print_name(", of ", r->baseline->source);
+        putchar('\n');
+    }
+    print_name("reference      ", r->baseline ? r->baseline->source : r->reference);
+    printf(": perplexity %.4f, ratio %.5f +- %.5f\n", p->reference_perplexity.value, p->ppl_ratio.value,
+           moeq_paired_interval(p, p->ppl_ratio));
     printf("KL divergence  mean %.6f +- %.6f, 95%% %.5f, 99%% %.5f, 99.9%% %.5f, max %.5f\n", p->kld.value,
            moeq_paired_interval(p, p->kld), p->kld_p95, p->kld_p99, p->kld_p999, p->kld_max);
     if (r->baseline)
@@ -95,8 +107,10 @@ static void print_foot(const struct moeq_report *r)
 {
     const struct moeq_evaluation_plan *plan = r->plan;
     char a[MOEQ_SIZE_TEXT], b[MOEQ_SIZE_TEXT], c[MOEQ_SIZE_TEXT];
-    if (r->saved)
-        printf("saved          %s\n", r->saved);
+    if (r->saved) {
+        print_name("saved          ", r->saved);
+        putchar('\n');
+    }
     printf("speed          %.0f tokens/s, %.1f s\n", moeq_report_tokens_per_second(r), r->seconds);
     printf("memory         peak %s, with program, text and tokenizer\n",
            moeq_size_text((double)moeq_peak_memory(), a));
