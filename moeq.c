@@ -49,7 +49,7 @@ static int fail(const char *verb, const struct moeq_error *err)
     return (int)err->status;
 }
 
-/* A reader that has seen enough, as `head` has, closes its end. */
+/* A reader that has seen enough, as `head` has, closes its end: nothing is to be said about that. */
 static bool reader_is_gone(void)
 {
     struct pollfd out = {.fd = STDOUT_FILENO};
@@ -166,6 +166,8 @@ int main(int argc, char **argv)
         status = run_verb(verb, argc - 2, argv + 2, &err);
     if (status && status != MOEQ_CHECK_FAILED && !err.status)
         moeq_fail(&err, MOEQ_BUG, "failed without saying why");
+    if (err.status == MOEQ_IO && ferror(stdout) && reader_is_gone())
+        return MOEQ_IO;
     if (err.status)
         return fail(verb->name, &err);
     return finish_output(verb->name, (int)status);

@@ -180,9 +180,7 @@ json_t *moeq_repack_options(const char *level, const char *group, bool asymmetri
 /* Writing over what is being read would destroy it. */
 static enum moeq_status check_not_source(const struct job *job, struct moeq_error *err)
 {
-    struct stat source, out;
-    if (stat(job->plan->source->path, &source) != 0 || stat(job->repack->out, &out) != 0 ||
-        source.st_dev != out.st_dev || source.st_ino != out.st_ino)
+    if (!moeq_path_is_same(job->plan->source->path, job->repack->out))
         return MOEQ_OK;
     moeq_fail(err, MOEQ_USAGE, "the output is the source itself");
     moeq_error_in_file(err, job->repack->out);

@@ -59,6 +59,9 @@ bool moeq_path_exists(const char *path);
 bool moeq_path_leads_to_file(const char *path);
 bool moeq_path_is_dir(const char *path);
 
+/* Whether both are called the same, or are there and are the same. */
+bool moeq_path_is_same(const char *a, const char *b);
+
 /* True for a name that stays in its folder: not empty, no slash, no control character, not "." or "..". Names
  * that come out of a file are turned into paths only after this. */
 bool moeq_name_is_plain(const char *name);

@@ -54,6 +54,24 @@ enum moeq_status moeq_out_dir_open(struct moeq_out_dir *dir, const char *path, s
     return status;
 }
 
+/* Renaming would fail at a folder after all the work, and put a file in the place of a pipe, a device or a
+ * link. */
+static enum moeq_status check_target(const struct moeq_out_dir *dir, const char *name, struct moeq_error *err)
+{
+    struct stat info;
+    if (fstatat(dir->fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(info.st_mode)) {
+        moeq_fail(err, MOEQ_IO, "the output exists and is %s",
+                  S_ISDIR(info.st_mode)   ? "a folder"
+                  : S_ISLNK(info.st_mode) ? "a link"
+                                          : "no regular file");
+        moeq_error_hint(err, "choose another output");
+        return MOEQ_IO;
+    }
+    return faccessat(dir->fd, ".", W_OK | X_OK, AT_EACCESS) == 0
+               ? MOEQ_OK
+               : moeq_fail_errno(err, errno, "cannot write in the folder that it shall lie in");
+}
+
 enum moeq_status moeq_out_dir_of_file(struct moeq_out_dir *dir, const char *path, const char **name,
                                       struct moeq_error *err)
 {
@@ -75,6 +93,10 @@ enum moeq_status moeq_out_dir_of_file(struct moeq_out_dir *dir, const char *path
         status = moeq_out_dir_open(dir, parent, err);
     if (!status && !slash)
         dir->path[0] = '\0'; /* messages name the file as the user does */
+    if (!status && (status = check_target(dir, *name, err))) {
+        moeq_error_in_file(err, path);
+        moeq_out_dir_close(dir);
+    }
     free(parent);
     return status;
 }

@@ -30,7 +30,7 @@ enum moeq_status moeq_out_dir_open(struct moeq_out_dir *dir, const char *path, s
 void moeq_out_dir_close(struct moeq_out_dir *dir);
 
 /* The folder that a file is to lie in, which must exist, locked as above; *name is the last part of `path`.
- */
+ * MOEQ_IO where nothing can be written there, or something lies there that is no regular file. */
 enum moeq_status moeq_out_dir_of_file(struct moeq_out_dir *dir, const char *path, const char **name,
                                       struct moeq_error *err);
 

@@ -5,6 +5,7 @@
 #include "verb.h"
 #include "writing.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 struct generate_options {
@@ -87,12 +88,17 @@ static enum moeq_status encode_prompt(struct generate *g, struct moeq_error *err
     return status;
 }
 
-static void print_piece(void *context, size_t index, const char *text, size_t n_bytes)
+/* Nobody needs the rest of a text that does not arrive. */
+static enum moeq_status print_piece(void *context, size_t index, const char *text, size_t n_bytes,
+                                    struct moeq_error *err)
 {
     (void)context;
     (void)index;
-    fwrite(text, 1, n_bytes, stdout);
-    fflush(stdout);
+    if (fwrite(text, 1, n_bytes, stdout) == n_bytes && fflush(stdout) == 0)
+        return MOEQ_OK;
+    moeq_fail_errno(err, errno, "cannot write the text");
+    moeq_error_in_file(err, "standard output");
+    return MOEQ_IO;
 }
 
 static void note_step(void *context, bool of_prompts, uint64_t n_tokens)

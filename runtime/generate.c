@@ -54,12 +54,14 @@ struct writing {
 
 /* ---- a text ---- */
 
-static void give_piece(const struct writing *w, struct moeq_generation *g, bool is_end)
+static enum moeq_status give_piece(const struct writing *w, struct moeq_generation *g, bool is_end,
+                                   struct moeq_error *err)
 {
     size_t n;
     const char *text = moeq_text_stream_next(&g->text, is_end, &n);
-    if (n && w->generator->piece)
-        w->generator->piece(w->generator->context, (size_t)(g - w->generations), text, n);
+    return n && w->generator->piece
+               ? w->generator->piece(w->generator->context, (size_t)(g - w->generations), text, n, err)
+               : MOEQ_OK;
 }
 
 static enum moeq_status finish(const struct writing *w, struct slot *slot, enum moeq_finish how,
@@ -69,12 +71,11 @@ static enum moeq_status finish(const struct writing *w, struct slot *slot, enum 
     enum moeq_status status = moeq_text_stream_end(&g->text, err);
     g->finish = how;
     slot->generation = NULL;
-    if (status)
-        return status;
-    give_piece(w, g, true);
-    if (w->generator->ended)
+    if (!status)
+        status = give_piece(w, g, true, err);
+    if (!status && w->generator->ended)
         w->generator->ended(w->generator->context, (size_t)(g - w->generations));
-    return MOEQ_OK;
+    return status;
 }
 
 /* Draws a text's next token. */
@@ -104,8 +105,7 @@ static enum moeq_status draw(const struct writing *w, struct slot *slot, float *
         return finish(w, slot, MOEQ_FINISH_STOP, err);
     if (g->tokens.n_tokens == gen->max_tokens)
         return finish(w, slot, MOEQ_FINISH_LENGTH, err);
-    give_piece(w, g, false);
-    return MOEQ_OK;
+    return give_piece(w, g, false, err);
 }
 
 /* ---- steps ---- */

@@ -45,8 +45,10 @@ struct moeq_generator {
     const char *const *stops; /* [n_stops] strings, none empty */
     size_t n_stops;
     enum moeq_arithmetic arithmetic; /* MOEQ_EXACT or MOEQ_FAST */
-    /* All may be NULL: a piece of a text; a text is complete; a step of n tokens is done. */
-    void (*piece)(void *context, size_t index, const char *text, size_t n_bytes);
+    /* All may be NULL: a piece of a text, whose failure ends everything; a text is complete; a step of n
+     * tokens is done. */
+    enum moeq_status (*piece)(void *context, size_t index, const char *text, size_t n_bytes,
+                              struct moeq_error *err);
     void (*ended)(void *context, size_t index);
     void (*stepped)(void *context, bool of_prompts, uint64_t n_tokens);
     void *context;

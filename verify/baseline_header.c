@@ -56,8 +56,10 @@ static enum moeq_status get_text(const json_t *object, const char *key, char *to
 {
     const char *text;
     enum moeq_status status = moeq_json_string(object, key, &text, err);
+    if (!status && strlen(text) >= capacity) /* cut, it might end within a character */
+        status = moeq_fail(err, MOEQ_DAMAGED, "the %s has more than %zu bytes", key, capacity - 1);
     if (!status)
-        snprintf(to, capacity, "%s", text);
+        memcpy(to, text, strlen(text) + 1);
     return status;
 }
 

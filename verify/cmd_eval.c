@@ -116,20 +116,36 @@ static enum moeq_status read_gates(struct eval *e, struct moeq_error *err)
                   : moeq_gates_check(&e->gates, compares ? MOEQ_NEEDS_LAYERS : MOEQ_NEEDS_NOTHING, err);
 }
 
-/* Whether the files that are written at the end can be, before all the work. */
+/* Whether a file that is written can be, before all the work. */
+static enum moeq_status check_output(const char *path, const char *const *others, size_t n_others,
+                                     struct moeq_error *err)
+{
+    struct moeq_out_dir dir;
+    const char *name;
+    if (strcmp(path, "-") == 0)
+        return moeq_fail(err, MOEQ_USAGE, "of all that is written only --markdown may be -: name a file");
+    for (size_t i = 0; i < n_others; i++)
+        if (others[i] && moeq_path_is_same(path, others[i])) {
+            moeq_fail(err, MOEQ_USAGE, "what is written here would replace what another option names");
+            moeq_error_in_file(err, path);
+            moeq_error_hint(err, "choose another output");
+            return MOEQ_USAGE;
+        }
+    const enum moeq_status status = moeq_out_dir_of_file(&dir, path, &name, err);
+    if (!status)
+        moeq_out_dir_close(&dir);
+    return status;
+}
+
 static enum moeq_status check_outputs(const struct eval_options *o, struct moeq_error *err)
 {
-    const char *const paths[] = {o->junit, prints_markdown(o) ? NULL : o->markdown, o->html};
+    const char *const files[] = {o->text, o->baseline, o->gates_file,
+                                 o->save, o->junit,    prints_markdown(o) ? NULL : o->markdown,
+                                 o->html};
     enum moeq_status status = MOEQ_OK;
-    for (size_t i = 0; !status && i < sizeof paths / sizeof *paths; i++) {
-        struct moeq_out_dir dir;
-        const char *name;
-        if (!paths[i])
-            continue;
-        status = moeq_out_dir_of_file(&dir, paths[i], &name, err);
-        if (!status)
-            moeq_out_dir_close(&dir);
-    }
+    for (size_t i = 3; !status && i < sizeof files / sizeof *files; i++)
+        if (files[i])
+            status = check_output(files[i], files, i, err);
     return status;
 }
 
@@ -343,9 +359,9 @@ static enum moeq_status run_tasks(const struct eval *e, const char *path, struct
 {
     const struct eval_options *o = e->options;
     if (o->text || o->reference || o->baseline || o->save || o->gates.n_items || o->gates_file || o->junit ||
-        o->markdown || o->html)
+        o->markdown || o->html || o->convention || o->context || o->windows)
         return moeq_fail(err, MOEQ_USAGE,
-                         "--tasks goes without --text, what to compare with, gates and reports");
+                         "--tasks goes without --text, its windows, what to compare with, gates and reports");
     return moeq_eval_tasks(path, &o->common, &o->tasks, e->arithmetic, o->memory, err);
 }
 

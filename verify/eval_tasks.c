@@ -57,6 +57,8 @@ static enum moeq_status check_options(const struct eval_tasks *e, struct moeq_er
         return moeq_fail(err, MOEQ_USAGE, "--template has no " MOEQ_TASK_QUESTION " in it");
     if (!o->answers)
         return MOEQ_OK;
+    if (moeq_path_is_same(o->answers, o->file) || (o->few_shot && moeq_path_is_same(o->answers, o->few_shot)))
+        return moeq_fail(err, MOEQ_USAGE, "--answers would replace the questions: choose another output");
     const enum moeq_status status = moeq_out_dir_of_file(&dir, o->answers, &name, err); /* before the work */
     if (!status)
         moeq_out_dir_close(&dir);

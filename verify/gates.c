@@ -115,6 +115,8 @@ static enum moeq_status read_document(struct moeq_gates *gates, const json_t *do
     const json_t *list = status ? NULL : moeq_json_array_at(document, "gates", err);
     if (!list)
         return status ? status : MOEQ_DAMAGED;
+    if (!json_array_size(list))
+        status = moeq_fail(err, MOEQ_DAMAGED, "there are no gates in it");
     for (size_t i = 0; !status && i < json_array_size(list); i++)
         status = add_json(gates, json_array_get(list, i), err);
     return status;

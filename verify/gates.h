@@ -35,7 +35,8 @@ struct moeq_gates {
 void moeq_gates_free(struct moeq_gates *gates);
 
 /* Adds one, or those of a document. MOEQ_USAGE: there is no such metric (naming those there are), its
- * direction is the wrong one, or the text is no gate; MOEQ_DAMAGED: the document is no document of gates. */
+ * direction is the wrong one, or the text is no gate; MOEQ_DAMAGED: the document is no document of gates, or
+ * has none. */
 enum moeq_status moeq_gates_add(struct moeq_gates *gates, const char *text, double sigma,
                                 struct moeq_error *err);
 enum moeq_status moeq_gates_parse(struct moeq_gates *gates, const void *json, size_t n_bytes,

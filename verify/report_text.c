@@ -11,16 +11,25 @@ double moeq_report_tokens_per_second(const struct moeq_report *r)
     return r->seconds > 0 ? (double)r->n_swept / r->seconds : 0;
 }
 
+/* Of a file or a model: whoever made a baseline chose some of them. */
+static void print_name(const char *before, const char *name)
+{
+    fputs(before, stdout);
+    moeq_print_text(stdout, name, 0);
+}
+
 static void print_head(const struct moeq_report *r)
 {
     char a[MOEQ_SIZE_TEXT];
     const struct moeq_weight_budget *s = &r->weights;
     const struct moeq_windows *w = r->windows;
-    printf("model          %s: %s of weights, %.3f bits per weight (experts %.3f)\n", r->model,
-           moeq_size_text((double)s->n_bytes, a), moeq_bits_per_weight(s->n_bytes, s->n_weights),
+    print_name("model          ", r->model);
+    printf(": %s of weights, %.3f bits per weight (experts %.3f)\n", moeq_size_text((double)s->n_bytes, a),
+           moeq_bits_per_weight(s->n_bytes, s->n_weights),
            moeq_bits_per_weight(s->n_expert_bytes, s->n_expert_weights));
-    printf("text           %s: %llu window%s of %llu tokens, %llu scored (convention %s)\n", r->text,
-           (unsigned long long)w->n_windows, w->n_windows == 1 ? "" : "s", (unsigned long long)w->context,
+    print_name("text           ", r->text);
+    printf(": %llu window%s of %llu tokens, %llu scored (convention %s)\n", (unsigned long long)w->n_windows,
+           w->n_windows == 1 ? "" : "s", (unsigned long long)w->context,
            (unsigned long long)r->evaluation->paired.n_scored, moeq_convention_name(r->convention));
     printf("arithmetic     %s\n", r->arithmetic == MOEQ_FAST
                                       ? "products of BF16, sums of float32 (--exact: float32 throughout)"
@@ -31,24 +40,39 @@ static void print_head(const struct moeq_report *r)
         printf("ranges         95%% intervals, as if tokens were independent: there is one window\n");
 }
 
+/* Half of an interval; of a single token there is none. */
+static const char *half_text(const struct moeq_paired *p, struct moeq_estimate e, double times, int digits,
+                             char dst[MOEQ_METRIC_TEXT])
+{
+    const double half = moeq_paired_interval(p, e) * times;
+    if (isnan(half))
+        return "-";
+    snprintf(dst, MOEQ_METRIC_TEXT, "%.*f", digits, half);
+    return dst;
+}
+
 static void print_comparison(const struct moeq_report *r)
 {
     const struct moeq_paired *p = &r->evaluation->paired;
-    if (r->baseline)
-        printf("baseline       %s, of %s\n", r->reference, r->baseline->source);
-    printf("reference      %s: perplexity %.4f, ratio %.5f +- %.5f\n",
-           r->baseline ? r->baseline->source : r->reference, p->reference_perplexity.value,
-           p->ppl_ratio.value, moeq_paired_interval(p, p->ppl_ratio));
-    printf("KL divergence  mean %.6f +- %.6f, 95%% %.5f, 99%% %.5f, 99.9%% %.5f, max %.5f\n", p->kld.value,
-           moeq_paired_interval(p, p->kld), p->kld_p95, p->kld_p99, p->kld_p999, p->kld_max);
+    char a[MOEQ_METRIC_TEXT], b[MOEQ_METRIC_TEXT];
+    if (r->baseline) {
+        print_name("baseline       ", r->reference);
+        print_name(", of ", r->baseline->source);
+        putchar('\n');
+    }
+    print_name("reference      ", r->baseline ? r->baseline->source : r->reference);
+    printf(": perplexity %.4f, ratio %.5f +- %s\n", p->reference_perplexity.value, p->ppl_ratio.value,
+           half_text(p, p->ppl_ratio, 1, 5, a));
+    printf("KL divergence  mean %.6f +- %s, 95%% %.5f, 99%% %.5f, 99.9%% %.5f, max %.5f\n", p->kld.value,
+           half_text(p, p->kld, 1, 6, a), p->kld_p95, p->kld_p99, p->kld_p999, p->kld_max);
     if (r->baseline)
         printf("               of the mean %.6f is certain; the rest is estimated, standard error %.6f\n",
                p->kld_lower, p->kld_sampling_error);
-    printf("top-1          %.3f%% +- %.3f agree; of the 5 likeliest %.3f%%\n", 100 * p->top1.value,
-           100 * moeq_paired_interval(p, p->top1), 100 * p->top5.value);
-    printf("flips          %.3f%% +- %.3f right to wrong, %.3f%% +- %.3f wrong to right\n",
-           100 * p->flips_worse.value, 100 * moeq_paired_interval(p, p->flips_worse),
-           100 * p->flips_better.value, 100 * moeq_paired_interval(p, p->flips_better));
+    printf("top-1          %.3f%% +- %s agree; of the 5 likeliest %.3f%%\n", 100 * p->top1.value,
+           half_text(p, p->top1, 100, 3, a), 100 * p->top5.value);
+    printf("flips          %.3f%% +- %s right to wrong, %.3f%% +- %s wrong to right\n",
+           100 * p->flips_worse.value, half_text(p, p->flips_worse, 100, 3, a), 100 * p->flips_better.value,
+           half_text(p, p->flips_better, 100, 3, b));
 }
 
 static void print_layers(const struct moeq_report *r)
@@ -95,8 +119,10 @@ static void print_foot(const struct moeq_report *r)
 {
     const struct moeq_evaluation_plan *plan = r->plan;
     char a[MOEQ_SIZE_TEXT], b[MOEQ_SIZE_TEXT], c[MOEQ_SIZE_TEXT];
-    if (r->saved)
-        printf("saved          %s\n", r->saved);
+    if (r->saved) {
+        print_name("saved          ", r->saved);
+        putchar('\n');
+    }
     printf("speed          %.0f tokens/s, %.1f s\n", moeq_report_tokens_per_second(r), r->seconds);
     printf("memory         peak %s, with program, text and tokenizer\n",
            moeq_size_text((double)moeq_peak_memory(), a));
@@ -111,9 +137,10 @@ static void print_foot(const struct moeq_report *r)
 void moeq_report_print(const struct moeq_report *r)
 {
     const struct moeq_paired *p = &r->evaluation->paired;
+    char half[MOEQ_METRIC_TEXT];
     print_head(r);
-    printf("perplexity     %.4f +- %.4f   (nll %.6f)\n", p->perplexity.value,
-           moeq_paired_interval(p, p->perplexity), p->nll.value);
+    printf("perplexity     %.4f +- %s   (nll %.6f)\n", p->perplexity.value,
+           half_text(p, p->perplexity, 1, 4, half), p->nll.value);
     if (r->evaluation->compared)
         print_comparison(r);
     if (r->evaluation->has_drift)

@@ -3,6 +3,7 @@
 #include "made_package.h"
 
 #include "baseline_match.h"
+#include "baseline_parts.h"
 #include "evaluate.h"
 
 #include <math.h>
@@ -245,6 +246,29 @@ static void test_damage(void)
     end(&f);
 }
 
+/* A name that were cut could end within a character, which no JSON holds. */
+static void test_long_name(void)
+{
+    struct fixture f;
+    struct moeq_baseline_header header, read;
+    char name[sizeof header.text_name + 1];
+    begin(&f);
+    describe(&f, &header);
+    for (size_t n = sizeof name - 2; n < sizeof name; n++) {
+        memset(name, 'n', n);
+        name[n] = '\0';
+        json_t *json = moeq_baseline_header_json(&header);
+        json_object_set_new(json_object_get(json, "text"), "name", json_string(name));
+        char *text = moeq_manifest_seal(json, NULL);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+        CU_ASSERT_EQUAL(moeq_baseline_parse_header(&read, text, strlen(text), NULL),
+                        n < sizeof header.text_name ? MOEQ_OK : MOEQ_DAMAGED);
+        free(text);
+        json_decref(json);
+    }
+    end(&f);
+}
+
 static void test_match(void)
 {
     struct fixture f;
@@ -274,6 +298,7 @@ int main(void)
         {"a model has not drifted from its own baseline", test_same_model},
         {"sketches tell the error of layers", test_sketches},
         {"a damaged baseline is refused", test_damage},
+        {"a name that is too long is refused", test_long_name},
         {"a baseline of something else is refused", test_match},
         {NULL, NULL},
     };

@@ -43,10 +43,23 @@ struct seen {
     uint64_t n_prompt_tokens;
 };
 
-static void show(void *context, size_t index, const char *text, size_t n_bytes)
+static enum moeq_status show(void *context, size_t index, const char *text, size_t n_bytes,
+                             struct moeq_error *err)
 {
     struct seen *seen = context;
+    (void)err;
     strncat(seen->shown[index], text, n_bytes);
+    return MOEQ_OK;
+}
+
+static enum moeq_status refuse(void *context, size_t index, const char *text, size_t n_bytes,
+                               struct moeq_error *err)
+{
+    (void)index;
+    (void)text;
+    (void)n_bytes;
+    ++*(unsigned *)context;
+    return moeq_fail(err, MOEQ_IO, "nobody reads this");
 }
 
 static void count_ended(void *context, size_t index)
@@ -144,6 +157,33 @@ static void test_together(void)
     free_all(alone, tokens);
 }
 
+/* A text that nobody reads is not written to its end. */
+static void test_no_reader(void)
+{
+    unsigned n_pieces = 0;
+    struct moeq_error err = {0};
+    struct moeq_tokens tokens = {0};
+    struct moeq_decoder decoder;
+    const struct moeq_generator generator = {.tokenizer = tokenizer,
+                                             .max_tokens = 1000,
+                                             .arithmetic = MOEQ_EXACT,
+                                             .piece = refuse,
+                                             .context = &n_pieces};
+    CU_ASSERT_EQUAL_FATAL(moeq_tokenizer_encode(tokenizer, prompts[0], strlen(prompts[0]), &tokens, NULL),
+                          MOEQ_OK);
+    struct moeq_generation text = {.prompt = tokens.ids, .n_prompt = tokens.n_tokens};
+    const struct moeq_decoder_plan plan =
+        moeq_generate_plan(&source, &text, 1, generator.max_tokens, 1, 2, UINT64_MAX);
+    CU_ASSERT_EQUAL_FATAL(moeq_decoder_init(&decoder, &source, pool, &plan, NULL), MOEQ_OK);
+    CU_ASSERT_EQUAL(moeq_generate(&decoder, &generator, &text, 1, &err), MOEQ_IO);
+    CU_ASSERT_STRING_EQUAL(err.message, "nobody reads this");
+    CU_ASSERT_EQUAL(n_pieces, 1);
+    CU_ASSERT(text.tokens.n_tokens < 10);
+    moeq_decoder_free(&decoder);
+    moeq_generation_free(&text);
+    moeq_tokens_free(&tokens);
+}
+
 /* Any token can be an end; it is not part of the text, and what comes before is the same. */
 static void test_ends(void)
 {
@@ -236,6 +276,7 @@ int main(void)
 {
     const struct unit_test tests[] = {
         {"texts do not depend on each other, nor on memory", test_together},
+        {"a text that nobody reads", test_no_reader},
         {"tokens that end a text", test_ends},
         {"chats are framed as the templates are", test_chats},
         {NULL, NULL},
