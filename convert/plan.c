@@ -111,10 +111,10 @@ static bool can_make(const struct moeq_plan_item *item, struct moeq_error *err)
     return false;
 }
 
-/* Sets format and reason of one item; `used` counts the matches of each rule. */
 /* Of a rule: what it matched so far. */
 enum { MATCHED = 1, MATCHED_FIXED = 2 };
 
+/* Sets format and reason of one item; `used` has the matches of each rule. */
 static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_config *config,
                                const struct moeq_plan_request *request, size_t *used, struct moeq_error *err)
 {
