@@ -95,22 +95,6 @@ static void keep(struct moeq_plan_item *item, const char *reason)
     snprintf(item->reason, sizeof item->reason, "%s", reason);
 }
 
-/* Whether what is asked for can be made of what is stored, or is there already. */
-static bool can_make(const struct moeq_plan_item *item, struct moeq_error *err)
-{
-    const struct moeq_format *to = &item->format;
-    if (moeq_format_keeps(*to, item->weight->format) || to->level->encode ||
-        (to->level->is_coded && (to->bits > 0 || to->step > 0)))
-        return true;
-    if (to->level->is_coded) {
-        moeq_fail(err, MOEQ_USAGE, "level %s needs its bits or step", to->level->name);
-        moeq_error_hint(err, "write ec:3.25 for bits a weight");
-    } else {
-        moeq_fail(err, MOEQ_USAGE, "level %s can be kept, not made", to->level->name);
-    }
-    return false;
-}
-
 /* Of a rule: what it matched so far. */
 enum { MATCHED = 1, MATCHED_FIXED = 2 };
 
@@ -151,7 +135,7 @@ static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_co
     }
     if (w->n_bytes == 0 && item->format.level->is_coded) /* of nothing there is nothing to code */
         item->format = w->format;
-    if (!can_make(item, err)) {
+    if (!moeq_format_keeps(item->format, w->format) && moeq_format_check_made(item->format, err)) {
         moeq_error_in_tensor(err, w->name);
         return MOEQ_USAGE;
     }
