@@ -1,5 +1,6 @@
 /* The last step of a plan with level ec: by sizes that were measured, to the bytes of the budget. */
 #include "planner.h"
+#include "powers.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -64,6 +65,14 @@ static enum moeq_status measure(struct refining *r, struct moeq_pool *pool, stru
     return status;
 }
 
+static void change_steps(const struct refining *r, double factor)
+{
+    for (size_t k = 0; k < r->n; k++) {
+        double *step = step_of(r, r->items[k]);
+        *step = fmax(fmin(*step * factor, (double)MOEQ_MOST_EC_STEP), (double)MOEQ_LEAST_EC_STEP);
+    }
+}
+
 static enum moeq_status refine(struct refining *r, struct moeq_plan_budget budget, struct moeq_pool *pool,
                                struct moeq_progress *progress, struct moeq_error *err)
 {
@@ -82,8 +91,7 @@ static enum moeq_status refine(struct refining *r, struct moeq_plan_budget budge
         /* A bit a weight is an octave of the step. */
         const double more = 8 * (all * (1 - aimed) - (double)taken) / (double)r->n_weights;
         aimed += i > 1 ? AIMED : 0;
-        for (size_t k = 0; k < r->n; k++)
-            *step_of(r, r->items[k]) *= exp2(-fmax(fmin(more, 1), -1));
+        change_steps(r, moeq_exp2(-fmax(fmin(more, 1), -1)));
     }
     return measure(r, pool, progress, err); /* as near as it comes; checked by the caller */
 }
