@@ -95,6 +95,9 @@ static void keep(struct moeq_plan_item *item, const char *reason)
     snprintf(item->reason, sizeof item->reason, "%s", reason);
 }
 
+#define MOST_OF_RULE 180 /* bytes of a rule in a reason: what is said behind it decides bytes, and must fit  \
+                          */
+
 /* Of a rule: what it matched so far. */
 enum { MATCHED = 1, MATCHED_FIXED = 2 };
 
@@ -125,7 +128,7 @@ static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_co
     } else if (rule) {
         item->by_rule = true;
         item->format = rule->keep ? w->format : rule->format;
-        snprintf(item->reason, sizeof item->reason, "rule %s", rule->text);
+        snprintf(item->reason, sizeof item->reason, "rule %.*s", MOST_OF_RULE, rule->text);
     } else if (request->has_level && !is_outside_layers(role)) {
         item->format = request->level;
         char text[MOEQ_FORMAT_BYTES];
