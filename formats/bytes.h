@@ -90,6 +90,17 @@ static inline void moeq_store_u64le(uint8_t *p, uint64_t v)
         p[i] = (uint8_t)(v >> (8 * i));
 }
 
+/* A bijection that mixes all bits: the last step of splitmix64 (Steele, Lea and Flood 2014), whose i-th
+ * number is moeq_mixed(seed + i * MOEQ_MIX_STEP). */
+#define MOEQ_MIX_STEP 0x9e3779b97f4a7c15u
+
+static inline uint64_t moeq_mixed(uint64_t x)
+{
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+
 /* Whether a name ends so and is longer. */
 bool moeq_has_suffix(const char *name, const char *suffix);
 
