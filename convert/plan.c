@@ -95,8 +95,8 @@ static void keep(struct moeq_plan_item *item, const char *reason)
     snprintf(item->reason, sizeof item->reason, "%s", reason);
 }
 
-#define MOST_OF_RULE 180 /* bytes of a rule in a reason: what is said behind it decides bytes, and must fit  \
-                          */
+/* Bytes of a rule in a reason: what is said behind it decides bytes, and must fit. */
+#define MOST_OF_RULE 180
 
 /* Of a rule: what it matched so far. */
 enum { MATCHED = 1, MATCHED_FIXED = 2 };
