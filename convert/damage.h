@@ -40,6 +40,7 @@ struct moeq_damage_layer {
 /* Measures a layer with experts, or reads what was measured. The caller frees it, also after a failure. */
 enum moeq_status moeq_damage_measure(const struct moeq_damages *damages, int layer,
                                      struct moeq_damage_layer *out, struct moeq_error *err);
+
 /* What one matrix would take and lose at a step of level ec. */
 struct moeq_ec_measurement {
     const struct moeq_weight *weight;

@@ -1,5 +1,7 @@
 #include "ladder.h"
 
+#include "powers.h"
+
 #include <math.h>
 
 #define FIRST_BITS 1.125f
@@ -25,8 +27,8 @@ void moeq_ladder_place(const double *bits, const double *steps, const double *er
     while (i + 1 < MOEQ_LADDER_ANCHORS && bits[i] < at)
         i++;
     const double gap = bits[i] - bits[i - 1], share = (at - bits[i - 1]) / gap;
-    *step = steps[i - 1] * pow(steps[i] / steps[i - 1], share);
-    *error = errors[i - 1] * pow(errors[i] / errors[i - 1], share);
+    *step = steps[i - 1] * moeq_exp2(share * moeq_log2(steps[i] / steps[i - 1]));
+    *error = errors[i - 1] * moeq_exp2(share * moeq_log2(errors[i] / errors[i - 1]));
     if (!(gap > 0) || !(*step >= (double)MOEQ_LEAST_EC_STEP && *step <= (double)MOEQ_MOST_EC_STEP) ||
         !(*error > 0))
         *error = INFINITY;

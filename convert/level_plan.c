@@ -158,17 +158,10 @@ static enum moeq_status read_entry(struct moeq_level_entry *entry, const char *n
                                        .error = number_of(json, "error")};
     if (entry->keep || (status = moeq_format_parse(level, defaults, &entry->format, err)))
         return status;
-    if (entry->format.level->is_coded && !(entry->format.bits > 0) && !(entry->format.step > 0)) {
-        moeq_fail(err, MOEQ_USAGE, "level %s needs its bits or step", level);
-        moeq_error_hint(err, "write ec:3.25 for bits a weight");
-        return MOEQ_USAGE;
-    }
-    if (!entry->format.level->encode && !entry->format.level->is_coded) {
-        moeq_fail(err, MOEQ_USAGE, "level %s can be kept, not made", level);
+    status = moeq_format_check_made(entry->format, err);
+    if (status && !entry->format.level->is_coded)
         moeq_error_hint(err, "write \"" KEEP "\" for the bits of the source, or another level");
-        return MOEQ_USAGE;
-    }
-    return MOEQ_OK;
+    return status;
 }
 
 static int by_name(const void *a, const void *b)

@@ -95,26 +95,13 @@ static void keep(struct moeq_plan_item *item, const char *reason)
     snprintf(item->reason, sizeof item->reason, "%s", reason);
 }
 
-/* Whether what is asked for can be made of what is stored, or is there already. */
-static bool can_make(const struct moeq_plan_item *item, struct moeq_error *err)
-{
-    const struct moeq_format *to = &item->format;
-    if (moeq_format_keeps(*to, item->weight->format) || to->level->encode ||
-        (to->level->is_coded && (to->bits > 0 || to->step > 0)))
-        return true;
-    if (to->level->is_coded) {
-        moeq_fail(err, MOEQ_USAGE, "level %s needs its bits or step", to->level->name);
-        moeq_error_hint(err, "write ec:3.25 for bits a weight");
-    } else {
-        moeq_fail(err, MOEQ_USAGE, "level %s can be kept, not made", to->level->name);
-    }
-    return false;
-}
+/* Bytes of a rule in a reason: what is said behind it decides bytes, and must fit. */
+#define MOST_OF_RULE 180
 
-/* Sets format and reason of one item; `used` counts the matches of each rule. */
 /* Of a rule: what it matched so far. */
 enum { MATCHED = 1, MATCHED_FIXED = 2 };
 
+/* Sets format and reason of one item; `used` has the matches of each rule. */
 static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_config *config,
                                const struct moeq_plan_request *request, size_t *used, struct moeq_error *err)
 {
@@ -141,7 +128,7 @@ static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_co
     } else if (rule) {
         item->by_rule = true;
         item->format = rule->keep ? w->format : rule->format;
-        snprintf(item->reason, sizeof item->reason, "rule %s", rule->text);
+        snprintf(item->reason, sizeof item->reason, "rule %.*s", MOST_OF_RULE, rule->text);
     } else if (request->has_level && !is_outside_layers(role)) {
         item->format = request->level;
         char text[MOEQ_FORMAT_BYTES];
@@ -151,7 +138,7 @@ static enum moeq_status decide(struct moeq_plan_item *item, const struct moeq_co
     }
     if (w->n_bytes == 0 && item->format.level->is_coded) /* of nothing there is nothing to code */
         item->format = w->format;
-    if (!can_make(item, err)) {
+    if (!moeq_format_keeps(item->format, w->format) && moeq_format_check_made(item->format, err)) {
         moeq_error_in_tensor(err, w->name);
         return MOEQ_USAGE;
     }

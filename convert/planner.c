@@ -197,25 +197,16 @@ void moeq_planner_free(struct moeq_planner *planner)
 
 /* ---- level ec ---- */
 
-static bool is_rung(const struct moeq_planner *p, uint32_t choice)
-{
-    return choice >= p->n_plain && choice < p->n_levels;
-}
-
-static double *step_of(const struct moeq_planner *p, size_t item, uint32_t choice)
-{
-    return &p->steps[item * (p->n_levels - p->n_plain) + (choice - p->n_plain)];
-}
-
 /* Of a rung: its step, and the bits that this is known to give. */
 static struct moeq_format format_of(const struct moeq_planner *p, size_t item, uint32_t choice)
 {
     struct moeq_format format = p->levels[choice];
-    if (!is_rung(p, choice))
+    if (!moeq_planner_is_ec(p, choice))
         return format;
     const double n = (double)p->weights[item]->rows * (double)p->weights[item]->cols;
-    format.step = (float)*step_of(p, item, choice);
+    format.step = (float)*moeq_planner_step(p, item, choice);
     format.bits = (float)(8 * ((double)p->n_bytes[item * (p->n_levels + 1) + choice] + 0.5) / n);
+    format.bits = fminf(fmaxf(format.bits, MOEQ_LEAST_EC_BITS), MOEQ_MOST_EC_BITS); /* as a PLAN may say */
     return format;
 }
 

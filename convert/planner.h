@@ -16,9 +16,10 @@ struct moeq_planner {
     const struct moeq_source *source;
     const struct moeq_statistics *statistics; /* NULL: none */
     const struct moeq_measured *measured;     /* NULL: of a plan without choice */
-    struct moeq_format
-        *levels; /* [n_levels]: candidates, level ec last; behind them, to keep the source's bits */
-    size_t n_levels, n_plain; /* the latter without level ec, of which there are the rungs of ladder.h */
+    /* [n_levels]: candidates; from n_plain on those of level ec, the rungs of ladder.h. Behind all of them
+     * stands the choice to keep the source's bits. */
+    struct moeq_format *levels;
+    size_t n_levels, n_plain;
     struct moeq_rules *rules; /* the user's; those of the other matrices are added */
     /* The matrices to be chosen for, in the order of the package: of experts of main layers, unless a rule
      * names them. */
@@ -34,10 +35,10 @@ struct moeq_planner {
     struct moeq_forecaster forecaster;
 };
 
-/* The plain levels, and whether level ec is one to choose, which was then measured last. Borrows all. Rules
- * are added for the matrices outside of the experts, so that none of more than 8 bits stays so: int8 for
- * attention, shared experts, dense layers, MTP layers and the head, unless a rule names them. MOEQ_USAGE
- * where rules leave nothing to choose. The caller frees, also after a failure. */
+/* The plain levels, and whether level ec is one to choose, which was then measured last. Copies the
+ * levels, borrows all else. Rules are added for the matrices outside of the experts, so that none of more
+ * than 8 bits stays so: int8 for attention, shared experts, dense layers, MTP layers and the head, unless a
+ * rule names them. MOEQ_USAGE where rules leave nothing to choose. The caller frees, also after a failure. */
 enum moeq_status moeq_planner_init(struct moeq_planner *planner, const struct moeq_source *source,
                                    const struct moeq_statistics *statistics,
                                    const struct moeq_measured *measured, const struct moeq_format *levels,
@@ -52,10 +53,21 @@ enum moeq_status moeq_planner_choose(struct moeq_planner *planner, struct moeq_p
 
 /* Moves the steps of level ec, by a common factor, so that what was chosen takes the whole budget, by coded
  * sizes that are measured: at most the budget, and less than a thousandth below it where the matrices of that
- * level have so much of it. progress counts matrices. */
+ * level have so much of it. progress counts matrices. MOEQ_USAGE where no such step is found. */
 enum moeq_status moeq_planner_refine(struct moeq_planner *planner, struct moeq_plan_budget budget,
                                      const uint32_t *chosen, struct moeq_pool *pool,
                                      struct moeq_progress *progress, struct moeq_error *err);
+
+/* Whether a choice is of level ec, and then the step of an item's. */
+static inline bool moeq_planner_is_ec(const struct moeq_planner *planner, uint32_t choice)
+{
+    return choice >= planner->n_plain && choice < planner->n_levels;
+}
+
+static inline double *moeq_planner_step(const struct moeq_planner *planner, size_t item, uint32_t choice)
+{
+    return &planner->steps[item * (planner->n_levels - planner->n_plain) + (choice - planner->n_plain)];
+}
 
 /* Bytes of the package that the choices give, exactly but for coded sizes that were measured on a sample of
  * rows (MOEQ_MEASURED_ROWS), and of them those of the matrices that were chosen for. */

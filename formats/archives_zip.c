@@ -27,16 +27,6 @@ struct directory {
     size_t n, capacity;
 };
 
-static unsigned load16(const uint8_t *p)
-{
-    return (unsigned)p[0] | (unsigned)p[1] << 8;
-}
-
-static uint32_t load32(const uint8_t *p)
-{
-    return (uint32_t)load16(p) | (uint32_t)load16(p + 2) << 16;
-}
-
 static enum moeq_status fail(struct moeq_error *err, const char *why, uint64_t offset)
 {
     return moeq_fail(err, MOEQ_DAMAGED, "%s, at byte %llu", why, (unsigned long long)offset);
@@ -57,7 +47,7 @@ static enum moeq_status find_end(const struct moeq_file *file, uint64_t *end, st
     while (!status && i <= n && memcmp(tail.data + n - i, "PK\x05\x06", 4) != 0)
         i++;
     *end = file->n_bytes - i;
-    if (!status && (i > n || load16(tail.data + n - i + 20) != i - END_BYTES))
+    if (!status && (i > n || moeq_load_u16le(tail.data + n - i + 20) != i - END_BYTES))
         status = moeq_fail(err, MOEQ_DAMAGED, "the zip was cut off, or something follows behind its end");
     moeq_bytes_free(&tail);
     return status;
@@ -65,7 +55,7 @@ static enum moeq_status find_end(const struct moeq_file *file, uint64_t *end, st
 
 static bool says(const uint8_t *field32, const uint8_t *field64)
 {
-    const uint32_t value = load32(field32);
+    const uint32_t value = moeq_load_u32le(field32);
     return value == NO_VALUE || value == moeq_load_u64le(field64);
 }
 
@@ -74,8 +64,9 @@ static bool says(const uint8_t *field32, const uint8_t *field64)
 static bool agree(const uint8_t *last, const uint8_t *locator, const uint8_t *end64)
 {
     const uint64_t n_bytes = moeq_load_u64le(end64 + 4);
-    return load32(locator + 4) == 0 && load32(locator + 16) == 1 && load32(end64 + 16) == 0 &&
-           load32(end64 + 20) == 0 && memcmp(end64 + 24, end64 + 32, 8) == 0 && n_bytes >= END64_BYTES - 12 &&
+    return moeq_load_u32le(locator + 4) == 0 && moeq_load_u32le(locator + 16) == 1 &&
+           moeq_load_u32le(end64 + 16) == 0 && moeq_load_u32le(end64 + 20) == 0 &&
+           memcmp(end64 + 24, end64 + 32, 8) == 0 && n_bytes >= END64_BYTES - 12 &&
            n_bytes <= MAX_END64_BYTES - 12 && says(last + 12, end64 + 40) && says(last + 16, end64 + 48);
 }
 
@@ -84,8 +75,8 @@ static enum moeq_status find_directory(struct directory *d, uint64_t end, struct
 {
     uint8_t last[END_BYTES], locator[LOCATOR_BYTES], end64[END64_BYTES];
     enum moeq_status status = moeq_file_read(d->file, end, last, sizeof last, err);
-    uint64_t size = status ? 0 : load32(last + 12), limit = end;
-    d->begin = status ? 0 : load32(last + 16);
+    uint64_t size = status ? 0 : moeq_load_u32le(last + 12), limit = end;
+    d->begin = status ? 0 : moeq_load_u32le(last + 16);
     if (!status && end >= sizeof locator)
         status = moeq_file_read(d->file, end - sizeof locator, locator, sizeof locator, err);
     if (!status && end >= sizeof locator && memcmp(locator, "PK\x06\x07", 4) == 0) {
@@ -117,11 +108,11 @@ static enum moeq_status load_64_bit(const struct moeq_file *file, uint64_t at, s
     while (!status && at + sizeof head <= end) {
         status = moeq_file_read(file, at, head, sizeof head, err);
         at += sizeof head;
-        if (!status && load16(head) == EXTRA_OF_64_BIT) {
-            end = at + load16(head + 2) < end ? at + load16(head + 2) : end;
+        if (!status && moeq_load_u16le(head) == EXTRA_OF_64_BIT) {
+            end = at + moeq_load_u16le(head + 2) < end ? at + moeq_load_u16le(head + 2) : end;
             break;
         }
-        at += status ? 0 : load16(head + 2);
+        at += status ? 0 : moeq_load_u16le(head + 2);
     }
     for (size_t i = 0; !status && i < n_values && at + sizeof field <= end; i++) {
         if (*values[i] != NO_VALUE)
@@ -143,9 +134,9 @@ static enum moeq_status add_range(struct directory *d, uint64_t offset, uint64_t
     enum moeq_status status = moeq_file_read(d->file, offset, local, sizeof local, err);
     if (status)
         return status;
-    const uint64_t name = offset + sizeof local, extra = name + load16(local + 26);
-    const size_t n_extra = load16(local + 28);
-    uint64_t n_plain = load32(local + 22), n_again = load32(local + 18);
+    const uint64_t name = offset + sizeof local, extra = name + moeq_load_u16le(local + 26);
+    const size_t n_extra = moeq_load_u16le(local + 28);
+    uint64_t n_plain = moeq_load_u32le(local + 22), n_again = moeq_load_u32le(local + 18);
     if (n_again == NO_VALUE)
         status = load_64_bit(d->file, extra, n_extra, (uint64_t *const[]){&n_plain, &n_again}, 2, err);
     if (!status && n_again && n_again != NO_VALUE && n_again != n_bytes)
@@ -175,15 +166,16 @@ static enum moeq_status read_entries(struct directory *d, struct moeq_error *err
             status = fail(err, "the zip's directory is damaged", at);
         if (status)
             break;
-        const uint64_t extra = at + sizeof entry + load16(entry + 28);
-        const size_t n_extra = load16(entry + 30);
-        uint64_t n_packed = load32(entry + 20), n_plain = load32(entry + 24), offset = load32(entry + 42);
+        const uint64_t extra = at + sizeof entry + moeq_load_u16le(entry + 28);
+        const size_t n_extra = moeq_load_u16le(entry + 30);
+        uint64_t n_packed = moeq_load_u32le(entry + 20), n_plain = moeq_load_u32le(entry + 24),
+                 offset = moeq_load_u32le(entry + 42);
         uint64_t *const values[] = {&n_plain, &n_packed, &offset};
         if (n_packed == NO_VALUE || offset == NO_VALUE)
             status = load_64_bit(d->file, extra, n_extra, values, 3, err);
         if (!status)
             status = add_range(d, offset, n_packed, err);
-        at = extra + n_extra + load16(entry + 32);
+        at = extra + n_extra + moeq_load_u16le(entry + 32);
         if (!status && at > d->end)
             status = fail(err, "the zip's directory is damaged", at);
     }

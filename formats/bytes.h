@@ -54,6 +54,28 @@ static inline uint64_t moeq_round_up(uint64_t a, uint64_t multiple)
     return moeq_div_up(a, multiple) * multiple;
 }
 
+static inline uint32_t moeq_load_u16le(const uint8_t *p)
+{
+    return (uint32_t)(p[0] | p[1] << 8);
+}
+
+static inline void moeq_store_u16le(uint8_t *p, uint32_t v)
+{
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+}
+
+static inline uint32_t moeq_load_u32le(const uint8_t *p)
+{
+    return moeq_load_u16le(p) | moeq_load_u16le(p + 2) << 16;
+}
+
+static inline void moeq_store_u32le(uint8_t *p, uint32_t v)
+{
+    moeq_store_u16le(p, v);
+    moeq_store_u16le(p + 2, v >> 16);
+}
+
 static inline uint64_t moeq_load_u64le(const uint8_t *p)
 {
     uint64_t v = 0;
@@ -66,6 +88,17 @@ static inline void moeq_store_u64le(uint8_t *p, uint64_t v)
 {
     for (int i = 0; i < 8; i++)
         p[i] = (uint8_t)(v >> (8 * i));
+}
+
+/* A bijection that mixes all bits: the last step of splitmix64 (Steele, Lea and Flood 2014), whose i-th
+ * number is moeq_mixed(seed + i * MOEQ_MIX_STEP). */
+#define MOEQ_MIX_STEP 0x9e3779b97f4a7c15u
+
+static inline uint64_t moeq_mixed(uint64_t x)
+{
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
 }
 
 /* Whether a name ends so and is longer. */

@@ -7,8 +7,8 @@
  * in proportion to 1 / N_jj: all columns then add the same error, and those that matter take more bits.
  * `step` is that of a column with N_jj = 1, so that all matrices with the same step have the same error for
  * each of their rows and columns, step^2 / 12, whatever their inputs are. Codes are chosen with error
- * feedback, each the nearest but for a slight preference for the smaller, which takes fewer bits (ec_lanes
- * below).
+ * feedback, each the nearest but for a slight preference for the smaller, which takes fewer bits
+ * (struct moeq_lane_grid of fused.h).
  *
  * In memory a matrix is an ordinary packed one of this level: int8 codes [rows, cols]; zeros up to a multiple
  * of 64; float32 scales [cols]. In a package it is coded:

@@ -1,6 +1,5 @@
 #include "ec_columns.h"
 #include "normal.h"
-#include "rans_rows.h"
 #include "scalar.h"
 
 #include <math.h>

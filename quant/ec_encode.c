@@ -2,20 +2,20 @@
 #include "gptq_lanes.h"
 #include "kernels.h"
 #include "normal.h"
+#include "powers.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
 #define EXPLICIT 255 /* a table of its own */
-#define BIT_PRICE                                                                                            \
-    0.05 /* of squared steps, for a bit: what held-out text likes best at 1.6 and 2.3 bits; it hardly        \
-            matters above 3 */
-#define SAMPLE_ROWS  (4 * MOEQ_LANES)
-#define CHUNK_BYTES  30.0 /* that a chunk adds to its information */
-#define LEAST_STEP   0x1p-60
-#define MOST_STEP    0x1p60
-#define MOST_BISECTS 60
+/* Of squared steps, for a bit: what held-out text likes best at 1.6 and 2.3 bits; it hardly matters above 3.
+ */
+#define BIT_PRICE      0.05
+#define BITS_OF_SQUARE 0.7213475204444817 /* of q^2 / variance: half a nat */
+#define SAMPLE_ROWS    (4 * MOEQ_LANES)
+#define CHUNK_BYTES    30.0 /* that a chunk adds to its information */
+#define MOST_BISECTS   60
 
 struct encoding {
     const struct moeq_fused *fused;
@@ -82,7 +82,7 @@ static void set_step(struct encoding *e, double step)
     for (uint64_t i = 0; i < e->n; i++) {
         const double scale = (double)e->columns.scales[i];
         const double variance = variance_of(e, i);
-        e->grids[i] = (struct moeq_lane_grid){scale, 1 / scale, price * 0.7213475204444817 / variance / 2,
+        e->grids[i] = (struct moeq_lane_grid){scale, 1 / scale, price * BITS_OF_SQUARE / variance / 2,
                                               MOEQ_EC_MAX_CODE};
         e->places[e->columns.order[i]] = (uint32_t)i;
     }
@@ -263,7 +263,7 @@ static double forecast_bits(struct encoding *e, double step)
 /* Half an octave of the step is half a bit. */
 static double forecast_step(struct encoding *e, double bits)
 {
-    double low = LEAST_STEP, high = MOST_STEP;
+    double low = (double)MOEQ_LEAST_EC_STEP, high = (double)MOEQ_MOST_EC_STEP;
     for (int i = 0; i < MOST_BISECTS && high > low * 1.004; i++) {
         const double middle = sqrt(low) * sqrt(high);
         if (forecast_bits(e, middle) > bits)
@@ -272,21 +272,6 @@ static double forecast_step(struct encoding *e, double bits)
             high = middle;
     }
     return high;
-}
-
-/* 2^x for |x| <= 1, by a series; the same everywhere. */
-static double exp2_of(double x)
-{
-    const double y = x * 0.6931471805599453;
-    double term = 1, sum = 1;
-    for (int i = 1; i < 20; i++)
-        sum += term *= y / i;
-    return sum;
-}
-
-static enum moeq_status head_bytes(const struct encoding *e, struct moeq_bytes *head, struct moeq_error *err)
-{
-    return moeq_ec_columns_write(&e->columns, head, err);
 }
 
 /* A step by the forecast, then corrected by what codes of a few rows, or all of them, take. */
@@ -302,12 +287,12 @@ static enum moeq_status find_step(struct encoding *e, double bits, struct tables
     for (int i = 0; !status && i < 2; i++) {
         status = encode_pass(e, *step, step_rows, err);
         if (!status)
-            status = head_bytes(e, &head, err);
+            status = moeq_ec_columns_write(&e->columns, &head, err);
         if (status)
             break;
         find_tables(e, t);
         const double off = 8 * estimate_bytes(e, t, head.n_bytes) / n - bits;
-        *step *= exp2_of(off > 1 ? 1 : off < -1 ? -1 : off);
+        *step *= moeq_exp2(off > 1 ? 1 : off < -1 ? -1 : off);
         if (fabs(off) < 0.05)
             break;
     }
@@ -348,7 +333,7 @@ static enum moeq_status encode(struct encoding *e, struct moeq_ec_goal goal, str
     if (!status)
         status = encode_pass(e, report->step, 1, err);
     if (!status)
-        status = head_bytes(e, &head, err);
+        status = moeq_ec_columns_write(&e->columns, &head, err);
     if (!status) {
         find_tables(e, t);
         report->n_bytes = (uint64_t)estimate_bytes(e, t, head.n_bytes);

@@ -32,14 +32,12 @@ static enum moeq_status decode_and_dot_rows(void *context, unsigned worker, uint
 {
     const struct few *f = context;
     const uint64_t cols = f->w->cols;
-    const enum moeq_fast_decode fast = f->w->format.level->fast;
     const float *x = (const float *)(const void *)f->x->bytes.data;
     struct moeq_bytes *bytes = &f->scratch->workers[worker];
     enum moeq_status status = moeq_bytes_resize(bytes, (size_t)moeq_matmul_scratch_bytes(cols), err);
     float *row = (float *)(void *)bytes->data;
     for (uint64_t r = begin; !status && r < end; r++) {
-        (f->kernels->decode[fast] ? f->kernels->decode[fast]
-                                  : f->w->format.level->decode)(f->w, f->first_row + r, 0, cols, row);
+        moeq_kernels_decode_row(f->kernels, f->w, f->first_row + r, row);
         for (uint64_t t = 0; t < f->x->n_tokens; t++)
             f->y[t * f->ldy + r] = f->kernels->dot(row, x + t * cols, cols);
     }

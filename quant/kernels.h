@@ -105,6 +105,15 @@ const struct moeq_kernels *moeq_kernels(void);
  * takes the best. */
 enum moeq_status moeq_kernels_check(struct moeq_error *err);
 
+/* Decodes a row of a packed matrix, out [cols], by the set's own code where it has some for the level. */
+static inline void moeq_kernels_decode_row(const struct moeq_kernels *kernels,
+                                           const struct moeq_matrix *matrix, uint64_t row, float *out)
+{
+    const struct moeq_level *level = matrix->format.level;
+    (kernels->decode[level->fast] ? kernels->decode[level->fast] : level->decode)(matrix, row, 0,
+                                                                                  matrix->cols, out);
+}
+
 /* All sets that this machine can run, for tests: NULL past the last. */
 const struct moeq_kernels *moeq_kernels_at(size_t index);
 

@@ -125,6 +125,17 @@ enum moeq_status moeq_format_parse(const char *text, struct moeq_format defaults
     return MOEQ_OK;
 }
 
+enum moeq_status moeq_format_check_made(struct moeq_format format, struct moeq_error *err)
+{
+    if (format.level->encode || format.bits > 0 || format.step > 0)
+        return MOEQ_OK;
+    if (!format.level->is_coded)
+        return moeq_fail(err, MOEQ_USAGE, "level %s can be kept, not made", format.level->name);
+    moeq_fail(err, MOEQ_USAGE, "level %s needs its bits or step", format.level->name);
+    moeq_error_hint(err, "write ec:3.25 for bits a weight");
+    return MOEQ_USAGE;
+}
+
 /* With as few digits as give the same number again; 0 is not there. */
 static void add_number(char text[MOEQ_FORMAT_BYTES], char before, float x)
 {

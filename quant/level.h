@@ -54,8 +54,8 @@ struct moeq_format {
     enum moeq_dtype dtype; /* of a raw tensor; for the float levels their own */
     /* For encoding; where a format says what is stored, they mean nothing. */
     enum moeq_scales scales;
-    float bits,
-        step; /* of level ec: the step, and what bits a weight it gives; where it is 0, what bits to give */
+    /* Of level ec: the step, and the bits a weight that it gives; where the step is 0, the bits to give. */
+    float bits, step;
 };
 
 #define MOEQ_PACKED_ALIGNMENT 64
@@ -126,6 +126,9 @@ extern const struct moeq_level moeq_level_f32, moeq_level_f16, moeq_level_bf16, 
  * MOEQ_USAGE names the levels and groups there are. */
 enum moeq_status moeq_format_parse(const char *text, struct moeq_format defaults, struct moeq_format *out,
                                    struct moeq_error *err);
+/* MOEQ_USAGE where no matrix can be encoded so: at a level that is only kept, and at level ec without a goal.
+ */
+enum moeq_status moeq_format_check_made(struct moeq_format format, struct moeq_error *err);
 const char *moeq_format_text(struct moeq_format format, char text[MOEQ_FORMAT_BYTES]);
 /* Of what is stored: whatever `scales` are. */
 bool moeq_format_equal(struct moeq_format a, struct moeq_format b);

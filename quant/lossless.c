@@ -1,7 +1,5 @@
 #include "lossless.h"
 
-#include "rans_rows.h"
-
 #include <stdlib.h>
 
 #define PIECE 2 /* chunks that a thread decodes at once */

@@ -114,15 +114,6 @@ static enum moeq_status panel_init(struct panel *panel, const struct multiplicat
     return MOEQ_OK;
 }
 
-static void decode(const struct multiplication *m, const struct moeq_matrix *w, uint64_t row, float *out)
-{
-    const struct moeq_level *level = w->format.level;
-    if (m->kernels->decode[level->fast])
-        m->kernels->decode[level->fast](w, row, 0, w->cols, out);
-    else
-        level->decode(w, row, 0, w->cols, out);
-}
-
 /* Rows [begin, end) of an operand become rows `at` and following of the panel. */
 static void decode_rows(const struct multiplication *m, const struct operand *o, uint64_t begin, uint64_t end,
                         const struct panel *panel, uint64_t at)
@@ -131,14 +122,14 @@ static void decode_rows(const struct multiplication *m, const struct operand *o,
     for (uint64_t r = begin; r < end; r++, at++) {
         uint8_t *row = panel->rows + at * m->ldw * element_bytes(m->x);
         if (!m->x->bf16) {
-            decode(m, o->w, r, (float *)(void *)row);
+            moeq_kernels_decode_row(m->kernels, o->w, r, (float *)(void *)row);
             continue;
         }
         if (o->group) {
             m->kernels->decode_codes[o->w->format.level->fast](o->w, r, cols, panel->row);
             moeq_row_scales(o->w, r, panel->scales + at * o->n_scales);
         } else {
-            decode(m, o->w, r, panel->row);
+            moeq_kernels_decode_row(m->kernels, o->w, r, panel->row);
         }
         panel->row[cols] = 0; /* the second half of the last pair, where there is one */
         m->kernels->to_bf16(panel->row, m->x->n_k, (uint16_t *)(void *)row);

@@ -2,7 +2,7 @@
  * stored but which one. All are made once, in arithmetic that is the same on every machine.
  *
  * Table k is for a standard deviation of 2^(k / 8 - 2). Its frequencies are those of moeq_rans_table_make for
- * counts of 2^40 * P(v), P(v) being 0.97 of a normal distribution's probability of [v - 1/2, v + 1/2] and
+ * counts of 2^38 * P(v), P(v) being 0.97 of a normal distribution's probability of [v - 1/2, v + 1/2] and
  * 0.03 of one that is twice as wide: tails of weights are a little heavier. */
 #ifndef MOEQ_NORMAL_H
 #define MOEQ_NORMAL_H

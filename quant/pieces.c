@@ -1,7 +1,5 @@
 #include "pieces.h"
 
-#include "rans_rows.h"
-
 #include <stdlib.h>
 
 /* A piece of very long rows would be larger than its stream may be. */

@@ -15,8 +15,9 @@
  *   uint8   the number of values from it to the highest that has one, less 1
  *   bits    for each of these values, least significant bit first: the length L of its frequency in bits (0
  *           for a frequency of 0, 12 at most) and the L - 1 bits below the leading one. L is coded by the
- *           difference to that of the value before (to 1 for the first): none is the bit 0; 1 more is 1, 0,
- * 0; 1 less is 1, 0, 1; another is 1, 1 and the four bits of L. Zeros up to a whole byte.
+ *           difference to that of the value before (to 1 for the first): none is the bit 0; 1 more is the
+ *           bits 1, 0, 0; 1 less is 1, 0, 1; another is 1, 1 and the four bits of L. Zeros up to a whole
+ *           byte.
  *
  * A stream of n codes is cut into chunks of `chunk` codes, the last may be shorter: that follows from the
  * size alone. Bytes:
@@ -31,8 +32,9 @@
  *   int16   of each exception the code; in the stream another symbol stands in its place
  *   uint16  words, read from the last to the first
  *   if there is a body, 32 states of L + 1 bits each, L being 16 to 31:
- *   bits    of each state the L bits below the leading one, least significant first; zeros up to a multiple
- * of two bytes 4 bits  of each state L - 16, that of an even state in the low half of a byte
+ *     bits    of each state the L bits below the leading one, least significant first; zeros up to a
+ *             multiple of two bytes
+ *     4 bits  of each state L - 16, that of an even state in the low half of a byte
  *
  * Code i of the body belongs to state i % 32, and codes are decoded in their order, 32 at a time: with x the
  * state, slot = x % 4096 names the symbol; x becomes frequency * (x / 4096) + slot - first. Then, from state

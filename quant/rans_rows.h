@@ -1,4 +1,4 @@
-/* The inner loops of rans.c, one set of them for each instruction set; for rans*.c alone. */
+/* The inner loops of entropy coding, one set of them for each instruction set; for rans*.c alone. */
 #ifndef MOEQ_RANS_ROWS_H
 #define MOEQ_RANS_ROWS_H
 
@@ -72,28 +72,6 @@ static inline uint32_t moeq_rans_push(uint32_t x, const struct moeq_rans_symbol 
 static inline bool moeq_rans_has_room(uint32_t x, const struct moeq_rans_symbol *s)
 {
     return x < s->frequency << (32 - MOEQ_RANS_BITS);
-}
-
-static inline uint32_t moeq_load_u16le(const uint8_t *p)
-{
-    return (uint32_t)(p[0] | p[1] << 8);
-}
-
-static inline void moeq_store_u16le(uint8_t *p, uint32_t v)
-{
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
-}
-
-static inline uint32_t moeq_load_u32le(const uint8_t *p)
-{
-    return moeq_load_u16le(p) | moeq_load_u16le(p + 2) << 16;
-}
-
-static inline void moeq_store_u32le(uint8_t *p, uint32_t v)
-{
-    moeq_store_u16le(p, v);
-    moeq_store_u16le(p + 2, v >> 16);
 }
 
 #endif

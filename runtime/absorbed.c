@@ -41,12 +41,8 @@ uint64_t moeq_absorbed_scratch_bytes(const struct moeq_config *config, uint64_t 
 
 static void decode_row(const struct head *h, uint64_t row, float *out)
 {
-    const struct moeq_matrix *m = h->a->kv_b;
-    const struct moeq_level *level = m->format.level;
     const struct moeq_config *c = h->a->config;
-    row += h->head * (c->qk_nope + c->v_width);
-    (h->kernels->decode[level->fast] ? h->kernels->decode[level->fast] : level->decode)(m, row, 0, m->cols,
-                                                                                        out);
+    moeq_kernels_decode_row(h->kernels, h->a->kv_b, h->head * (c->qk_nope + c->v_width) + row, out);
 }
 
 static float *query_of(const struct head *h, uint64_t t)

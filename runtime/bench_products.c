@@ -1,5 +1,7 @@
 #include "bench.h"
 #include "bench_timing.h"
+#include "coded.h"
+#include "ec.h"
 #include "kernels.h"
 
 #include <dlfcn.h>
@@ -36,17 +38,38 @@ static void product_free(struct product *p)
     moeq_scratch_free(&p->scratch);
 }
 
-static enum moeq_status make_copies(struct product *p, bool few, struct moeq_error *err)
+/* As a package is written and read: entropy-coded, then unpacked. */
+static enum moeq_status pack_coded(const struct moeq_product_case *c, const float *w, struct moeq_pool *pool,
+                                   uint8_t *packed, struct moeq_error *err)
+{
+    const struct moeq_ec_goal goal = {.step = (double)c->format.step, .bits = (double)c->format.bits};
+    struct moeq_bytes coded = {0}, scratch = {0};
+    struct moeq_ec_report report;
+    enum moeq_status status = moeq_ec_encode(NULL, c->rows, c->cols, w, goal, pool, &coded, &report, err);
+    if (!status)
+        status =
+            moeq_bytes_resize(&scratch, (size_t)moeq_coded_scratch_bytes(c->format, c->rows, c->cols), err);
+    if (!status)
+        status = moeq_coded_decode(c->format, c->rows, c->cols, coded.data, coded.n_bytes, scratch.data,
+                                   packed, err);
+    moeq_bytes_free(&coded);
+    moeq_bytes_free(&scratch);
+    return status;
+}
+
+static enum moeq_status make_copies(struct product *p, bool few, struct moeq_pool *pool,
+                                    struct moeq_error *err)
 {
     const struct moeq_product_case *c = p->shape;
+    const float *w = (const float *)(const void *)p->decoded.data;
     struct moeq_bytes one = {0};
     p->n_copies = few ? moeq_div_up(MOEQ_BENCH_STREAMED, p->n_padded) : 1;
     enum moeq_status status = moeq_bytes_resize(&one, (size_t)p->n_padded, err);
     if (!status)
         status = moeq_bytes_resize(&p->packed, (size_t)(p->n_copies * p->n_padded), err);
     if (!status)
-        status = moeq_bench_pack(c->format, c->rows, c->cols, (const float *)(const void *)p->decoded.data,
-                                 &one, err);
+        status = c->format.level->is_coded ? pack_coded(c, w, pool, one.data, err)
+                                           : moeq_bench_pack(c->format, c->rows, c->cols, w, &one, err);
     for (uint64_t i = 0; !status && i < p->n_copies; i++)
         memcpy(p->packed.data + i * p->n_padded, one.data, p->n_padded);
     moeq_bytes_free(&one);
@@ -55,7 +78,7 @@ static enum moeq_status make_copies(struct product *p, bool few, struct moeq_err
 }
 
 static enum moeq_status product_init(struct product *p, const struct moeq_product_case *c,
-                                     struct moeq_error *err)
+                                     struct moeq_pool *pool, struct moeq_error *err)
 {
     uint64_t most = 0;
     bool few = false;
@@ -71,7 +94,7 @@ static enum moeq_status product_init(struct product *p, const struct moeq_produc
         return status;
     moeq_bench_fill((float *)(void *)p->decoded.data, c->rows * c->cols, 0.02f);
     moeq_bench_fill((float *)(void *)p->x.data, most * c->cols, 1);
-    return make_copies(p, few, err);
+    return make_copies(p, few, pool, err);
 }
 
 /* ---- ours ---- */
@@ -142,12 +165,10 @@ static enum moeq_status blas_once(void *context, struct moeq_error *err)
     const struct blas *b = context;
     struct product *p = b->product;
     const struct moeq_product_case *c = p->shape;
-    const struct moeq_level *level = c->format.level;
     float *w = (float *)(void *)p->decoded.data;
     (void)err;
     for (uint64_t r = 0; r < c->rows; r++)
-        (moeq_kernels()->decode[level->fast] ? moeq_kernels()->decode[level->fast]
-                                             : level->decode)(&p->w, r, 0, c->cols, w + r * c->cols);
+        moeq_kernels_decode_row(moeq_kernels(), &p->w, r, w + r * c->cols);
     b->sgemm(ROW_MAJOR, NO_TRANSPOSE, TRANSPOSE, (int)p->n_tokens, (int)c->rows, (int)c->cols, 1,
              (const float *)(const void *)p->x.data, (int)c->cols, w, (int)c->cols, 0,
              (float *)(void *)p->y.data, (int)c->rows);
@@ -189,7 +210,7 @@ enum moeq_status moeq_bench_product(const struct moeq_product_case *product, str
 {
     struct product p;
     struct moeq_pool *alone = moeq_pool_create(1, err);
-    enum moeq_status status = product_init(&p, product, err);
+    enum moeq_status status = product_init(&p, product, pool, err);
     if (!status && !alone)
         status = MOEQ_OVER_MEMORY;
     for (size_t i = 0; !status && i < product->n; i++) {

@@ -255,9 +255,7 @@ static void add_group(json_t **list, const struct bench *b, const struct group *
 static enum moeq_status parse_level(const char *text, struct moeq_format *out, struct moeq_error *err)
 {
     enum moeq_status status = moeq_format_parse(text, (struct moeq_format){.group = 128}, out, err);
-    if (!status && !out->level->encode)
-        status = moeq_fail(err, MOEQ_USAGE, "level %s can be kept, not made", out->level->name);
-    return status;
+    return status ? status : moeq_format_check_made(*out, err);
 }
 
 static enum moeq_status bench_group(struct bench *b, json_t **list, const char *level,
@@ -421,12 +419,13 @@ const struct moeq_verb moeq_verb_bench = {
         "BF16) run on one core; beside each rate stands its share of the peak of that instruction, measured "
         "from registers in the same run. \"threads\" is fast with all threads, and against one; \"GB/s\", up "
         "to 4 tokens, what fast reads of packed weights out of memory, and its share of the rate at which "
-        "one "
-        "core reads memory; \"OpenBLAS\" decodes to float32 and calls cblas_sgemm on one core, and against "
+        "one core reads memory; \"OpenBLAS\" decodes to float32 and calls cblas_sgemm on one core, and "
+        "against "
         "fast, if libopenblas.so.0 is installed.\n\n"
         "Files are read as moeq reads them. A cold file is one whose pages were dropped from this system's "
         "cache; what disks and hosts of virtual machines keep is out of reach. Encoding makes packed weights "
-        "of BF16 ones, integers with scales found by search or by the largest magnitude alone (absmax).",
+        "of BF16 ones, integers with scales found by search or by the largest magnitude alone (absmax).\n\n"
+        "Level ec (as ec:3) is measured as it is in memory, a byte a weight.",
     .options = options_table,
     .n_positional_min = 0,
     .n_positional_max = 0,

@@ -11,17 +11,9 @@ struct moeq_candidate {
     double weight; /* of the largest: 1 */
 };
 
-static uint64_t mix(uint64_t z)
-{
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
 uint64_t moeq_random_bits(uint64_t seed, uint64_t i)
 {
-    const uint64_t g = 0x9e3779b97f4a7c15u;
-    return mix(mix(seed + g) + (i + 1) * g);
+    return moeq_mixed(moeq_mixed(seed + MOEQ_MIX_STEP) + (i + 1) * MOEQ_MIX_STEP);
 }
 
 double moeq_random(uint64_t seed, uint64_t i)

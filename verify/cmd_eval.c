@@ -302,7 +302,7 @@ static enum moeq_status set_worst(struct moeq_report *r, struct moeq_error *err)
 {
     struct moeq_tokenizer *tokenizer = moeq_tokenizer_open(r->source->path, err);
     enum moeq_status status =
-        tokenizer ? moeq_worst_of(&r->worst, r->evaluation, r->windows, tokenizer, err) : MOEQ_DAMAGED;
+        tokenizer ? moeq_worst_of(&r->worst, r->evaluation, r->windows, tokenizer, err) : err->status;
     moeq_tokenizer_close(tokenizer);
     return status;
 }
@@ -358,10 +358,11 @@ static enum moeq_status report(struct eval *e, struct moeq_error *err)
 static enum moeq_status run_tasks(const struct eval *e, const char *path, struct moeq_error *err)
 {
     const struct eval_options *o = e->options;
-    if (o->text || o->reference || o->baseline || o->save || o->gates.n_items || o->gates_file || o->junit ||
-        o->markdown || o->html || o->convention || o->context || o->windows)
-        return moeq_fail(err, MOEQ_USAGE,
-                         "--tasks goes without --text, its windows, what to compare with, gates and reports");
+    if (o->text || o->convention || o->context || o->windows || o->reference || o->baseline || o->save ||
+        o->gates.n_items || o->gates_file || o->junit || o->markdown || o->html)
+        return moeq_fail(
+            err, MOEQ_USAGE,
+            "--tasks goes without --text and its windows, what to compare with, gates and reports");
     return moeq_eval_tasks(path, &o->common, &o->tasks, e->arithmetic, o->memory, err);
 }
 

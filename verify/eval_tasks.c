@@ -189,7 +189,7 @@ static json_t *result_json(const struct eval_tasks *e)
 {
     const struct moeq_task_score *s = &e->score;
     json_t *json =
-        json_pack("{s:s, s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "moeq", "eval", "version", 1, "model",
+        json_pack("{s:s, s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "moeq", "eval", "version", 2, "model",
                   e->source.path, "tasks", e->options->file, "n_tasks", (json_int_t)s->n_tasks, "n_texts",
                   (json_int_t)s->n_texts, "n_right", (json_int_t)s->n_by_verdict[MOEQ_ANSWER_RIGHT],
                   "n_wrong", (json_int_t)s->n_by_verdict[MOEQ_ANSWER_WRONG], "n_undecided",

@@ -30,13 +30,9 @@ uint32_t moeq_excerpt_entries(struct moeq_excerpt_shape shape)
     return moeq_top_room(shape.top) + (shape.sample ? moeq_top_room(sample_candidates(shape)) : 0);
 }
 
-/* splitmix64: a bijection that mixes all bits. */
 static uint64_t mixed(uint64_t x)
 {
-    x += 0x9E3779B97F4A7C15u;
-    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
-    return x ^ x >> 31;
+    return moeq_mixed(x + MOEQ_MIX_STEP);
 }
 
 /* One u of each of NOISE_PERIOD equal parts of (0, 1), in random order, and the first ones again: wherever a

@@ -91,7 +91,7 @@ char *moeq_task_fill(const char *template, const char *question, struct moeq_err
     return text;
 }
 
-/* All turns as one question. Takes the text of the last one over or makes a new one. */
+/* All turns as one question, which the caller frees. */
 static char *join_turns(const struct moeq_turn *turns, size_t n, struct moeq_error *err)
 {
     size_t n_bytes = 1;

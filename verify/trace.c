@@ -1,5 +1,7 @@
 #include "trace.h"
 
+#include "bytes.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -103,12 +105,8 @@ typedef float lanes_float __attribute__((vector_size(LANES * 4), aligned(4), may
 /* What a token's signs come from: splitmix64 of its number and the lane's. */
 static void set_seed(lanes_int *seed, uint64_t token)
 {
-    for (uint64_t i = 0; i < LANES; i++) {
-        uint64_t x = (token * LANES + i + 1) * 0x9E3779B97F4A7C15u;
-        x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
-        x = (x ^ x >> 27) * 0x94D049BB133111EBu;
-        (*seed)[i] = (uint32_t)(x >> 32) | 1; /* never 0 */
-    }
+    for (uint64_t i = 0; i < LANES; i++)
+        (*seed)[i] = (uint32_t)(moeq_mixed((token * LANES + i + 1) * MOEQ_MIX_STEP) >> 32) | 1; /* never 0 */
 }
 
 /* Sums in sixteen lanes, which are then added in their order. Each lane draws its signs by xorshift

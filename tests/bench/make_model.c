@@ -88,10 +88,7 @@ static void fail(const char *what)
 /* Four draws of 16 bits from one of 64: nearly normal, quick, the same everywhere. */
 static float normal(uint64_t *state)
 {
-    uint64_t z = *state += 0x9e3779b97f4a7c15u; /* splitmix64 */
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    z ^= z >> 31;
+    const uint64_t z = moeq_mixed(*state += MOEQ_MIX_STEP);
     float sum = -131070;
     for (int i = 0; i < 4; i++)
         sum += (float)(z >> 16 * i & 0xffff);

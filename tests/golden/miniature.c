@@ -22,13 +22,9 @@ void *miniature_calloc(size_t count, size_t size)
 
 /* ---- random numbers ---- */
 
-/* splitmix64 (Steele, Lea, Flood 2014). */
 static uint64_t next_random(uint64_t *state)
 {
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
+    return moeq_mixed(*state += MOEQ_MIX_STEP);
 }
 
 static double uniform(uint64_t *state)

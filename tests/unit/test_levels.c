@@ -93,95 +93,107 @@ static void test_halves(void)
 
 /* ---- formats ---- */
 
+static const char *const good_formats[] = {"f32",
+                                           "bf16",
+                                           "fp8",
+                                           "int8-g32",
+                                           "int8-g64",
+                                           "int8-g128",
+                                           "int4-g32",
+                                           "int4-g128",
+                                           "int4-g64-asym",
+                                           "int6-g64",
+                                           "int5-g128",
+                                           "int3-g64",
+                                           "int2-g32",
+                                           "int6-g32-asym",
+                                           "int2-g64-asym",
+                                           "ec",
+                                           "ec:2.5",
+                                           "ec:0.75",
+                                           "ec:8",
+                                           "ec@0.001",
+                                           "ec:2.5@0.001",
+                                           "ec@8.6736174e-19",
+                                           "ec:3.1415927@1.2345679e-05"};
+static const char *const bad_formats[] = {"",
+                                          "int",
+                                          "int4-",
+                                          "int4-g65",
+                                          "fp8-g64",
+                                          "int8-asym",
+                                          "int7",
+                                          "int1",
+                                          "int3-g16",
+                                          "int2-g256",
+                                          "int3g64",
+                                          "raw",
+                                          "int4-g64-x",
+                                          "INT4",
+                                          "int4 g64",
+                                          "int4-g64-g32",
+                                          "bf16-asym",
+                                          "-int4x",
+                                          "int4-asym-asym",
+                                          "int4-g64-asym-and-a-very-long-tail",
+                                          "ec:",
+                                          "ec@",
+                                          "ec:9",
+                                          "ec:0.1",
+                                          "ec:0.749",
+                                          "ec:8.001",
+                                          "ec:0",
+                                          "ec@0",
+                                          "ec@1e99",
+                                          "ec@1e-44",
+                                          "ec@1e38",
+                                          "ec-g64",
+                                          "ec-asym",
+                                          "ec:0x3",
+                                          "ec@0x1",
+                                          "ec:nan",
+                                          "ec:inf",
+                                          "ec@inf",
+                                          "ec:-3",
+                                          "ec@-1",
+                                          "ec:+3",
+                                          "ec: 3",
+                                          "ec:3 ",
+                                          "ec:3:3",
+                                          "ec@1@1",
+                                          "ec@1:3",
+                                          "ec:3@",
+                                          "ec:.",
+                                          "ec:3@.",
+                                          "EC:3",
+                                          "ec3",
+                                          "ec:3-g64"};
+
 static void test_format_text(void)
 {
-    static const char *const good[] = {"f32",
-                                       "bf16",
-                                       "fp8",
-                                       "int8-g32",
-                                       "int8-g64",
-                                       "int8-g128",
-                                       "int4-g32",
-                                       "int4-g128",
-                                       "int4-g64-asym",
-                                       "int6-g64",
-                                       "int5-g128",
-                                       "int3-g64",
-                                       "int2-g32",
-                                       "int6-g32-asym",
-                                       "int2-g64-asym",
-                                       "ec",
-                                       "ec:2.5",
-                                       "ec:0.75",
-                                       "ec:8",
-                                       "ec@0.001",
-                                       "ec:2.5@0.001",
-                                       "ec@8.6736174e-19",
-                                       "ec:3.1415927@1.2345679e-05"};
-    static const char *const bad[] = {"",
-                                      "int",
-                                      "int4-",
-                                      "int4-g65",
-                                      "fp8-g64",
-                                      "int8-asym",
-                                      "int7",
-                                      "int1",
-                                      "int3-g16",
-                                      "int2-g256",
-                                      "int3g64",
-                                      "raw",
-                                      "int4-g64-x",
-                                      "INT4",
-                                      "int4 g64",
-                                      "int4-g64-g32",
-                                      "bf16-asym",
-                                      "-int4x",
-                                      "int4-asym-asym",
-                                      "int4-g64-asym-and-a-very-long-tail",
-                                      "ec:",
-                                      "ec@",
-                                      "ec:9",
-                                      "ec:0.1",
-                                      "ec:0.749",
-                                      "ec:8.001",
-                                      "ec:0",
-                                      "ec@0",
-                                      "ec@1e99",
-                                      "ec@1e-44",
-                                      "ec@1e38",
-                                      "ec-g64",
-                                      "ec-asym",
-                                      "ec:0x3",
-                                      "ec@0x1",
-                                      "ec:nan",
-                                      "ec:inf",
-                                      "ec@inf",
-                                      "ec:-3",
-                                      "ec@-1",
-                                      "ec:+3",
-                                      "ec: 3",
-                                      "ec:3 ",
-                                      "ec:3:3",
-                                      "ec@1@1",
-                                      "ec@1:3",
-                                      "ec:3@",
-                                      "ec:.",
-                                      "ec:3@.",
-                                      "EC:3",
-                                      "ec3",
-                                      "ec:3-g64"};
-    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+    for (size_t i = 0; i < sizeof good_formats / sizeof *good_formats; i++) {
         char text[MOEQ_FORMAT_BYTES];
-        CU_ASSERT_STRING_EQUAL(moeq_format_text(format_of(good[i]), text), good[i]);
+        CU_ASSERT_STRING_EQUAL(moeq_format_text(format_of(good_formats[i]), text), good_formats[i]);
     }
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    for (size_t i = 0; i < sizeof bad_formats / sizeof *bad_formats; i++) {
         struct moeq_format format;
-        CU_ASSERT_EQUAL(moeq_format_parse(bad[i], (struct moeq_format){.group = 64}, &format, NULL),
+        CU_ASSERT_EQUAL(moeq_format_parse(bad_formats[i], (struct moeq_format){.group = 64}, &format, NULL),
                         MOEQ_USAGE);
     }
     struct moeq_format format;
     moeq_format_parse("int4", (struct moeq_format){.group = 32, .asymmetric = true}, &format, NULL);
     CU_ASSERT_TRUE(format.group == 32 && format.asymmetric);
+}
+
+static void test_what_can_be_made(void)
+{
+    struct moeq_error err = {0};
+    CU_ASSERT_EQUAL(moeq_format_check_made(format_of("int4-g64"), NULL), MOEQ_OK);
+    CU_ASSERT_EQUAL(moeq_format_check_made(format_of("ec:3"), NULL), MOEQ_OK);
+    CU_ASSERT_EQUAL(moeq_format_check_made(format_of("ec@0.01"), NULL), MOEQ_OK);
+    CU_ASSERT_EQUAL(moeq_format_check_made(format_of("f16"), NULL), MOEQ_USAGE);
+    CU_ASSERT_EQUAL(moeq_format_check_made(format_of("ec"), &err), MOEQ_USAGE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "bits or step"));
 }
 
 static void test_packed_sizes(void)
@@ -597,6 +609,7 @@ int main(void)
         {"E4M3: the nearest code, ties to even", test_e4m3_rounds_to_nearest},
         {"BF16 and F16", test_halves},
         {"formats are read and written", test_format_text},
+        {"what can be made", test_what_can_be_made},
         {"packed sizes are those of the layout", test_packed_sizes},
         {"each level is as good as it should be", test_quality},
         {"rows of any length", test_ragged_rows},
