@@ -2,6 +2,7 @@
  * bytes of GPTQ's integers in groups of 64: the error of the outputs of GPTQ, and of level ec without one
  * part or another, in bits a weight that it takes more to have the error of all of it (a bit is worth a
  * factor of 4). Not a test. */
+#include "bench.h"
 #include "calibrated.h"
 #include "ec.h"
 #include "request.h"
@@ -39,13 +40,9 @@ struct bench {
     struct moeq_error err;
 };
 
-static void fail(struct bench *b, enum moeq_status status)
+static void fail(const struct bench *b, enum moeq_status status)
 {
-    char text[1024];
-    if (!status)
-        return;
-    fprintf(stderr, "%s\n", moeq_error_format(&b->err, text, sizeof text));
-    exit((int)status);
+    bench_check(status, &b->err);
 }
 
 /* At the bytes of one level; log2 of errors is corrected for bits that are a little off. */

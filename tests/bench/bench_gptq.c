@@ -1,6 +1,7 @@
 /* How fast calibration computes: bench_gptq [n [rows [tokens [jobs]]]]. Each line is the work of its step by
  * its smallest number of operations (a multiply-add is two), for each second of a CPU, and its share of the
  * peak that is measured alike. Not a test: it asserts nothing. */
+#include "bench.h"
 #include "cholesky.h"
 #include "ec.h"
 #include "gptq.h"
@@ -80,13 +81,9 @@ static void print_step(const char *name, double seconds, double operations, doub
            100 * operations / seconds / peak);
 }
 
-static void fail(struct bench *b, enum moeq_status status)
+static void fail(const struct bench *b, enum moeq_status status)
 {
-    char text[1024];
-    if (!status)
-        return;
-    fprintf(stderr, "%s\n", moeq_error_format(&b->err, text, sizeof text));
-    exit((int)status);
+    bench_check(status, &b->err);
 }
 
 static void bench_hessian(struct bench *b)
